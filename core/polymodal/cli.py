@@ -1,0 +1,234 @@
+"""The command line. Commands import what they need when they run: `--help` imports no torch."""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polymodal.errors import PolymodalError
+
+app = typer.Typer(
+    name="polymodal",
+    help="Pre-train encoders on any mix of modalities.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Add --debug anywhere to see the traceback of an error.",
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the config.")
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's directory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+@app.command()
+def train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; runs/<name of the config> unless given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, evaluate it and write everything to a directory."""
+    from polymodal.config import Origin, read_config
+
+    checked = read_config(config, overrides or [])
+    from polymodal.tables import score_table
+    from polymodal.train import Training
+
+    directory = out or Path("runs") / config.stem
+    training = Training(
+        checked,
+        directory,
+        resume=resume,
+        origin=Origin(config, overrides or []),
+        quiet=quiet or as_json,
+    )
+    rows = training.run()
+    if as_json:
+        _print_json({"run": str(directory), "scores": rows})
+        return
+    if rows:
+        score_table(rows)
+    typer.echo(f"The run is in {directory}, the model in {directory / 'model'}")
+
+
+@app.command()
+def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show what a config would train, without reading data."""
+    from polymodal.config import Origin, read_config
+
+    checked = read_config(config, overrides or [])
+    from polymodal.planning import make_plan
+    from polymodal.tables import plan_tables
+
+    found = make_plan(checked, Origin(config, overrides or []))
+    if as_json:
+        _print_json(found)
+    else:
+        plan_tables(found)
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    device: Annotated[str, typer.Option(help="Where to compute.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Run a run's evaluations on its saved model."""
+    from polymodal.device import choose_device
+    from polymodal.evaluation import Score
+    from polymodal.probing import run_evaluations
+    from polymodal.run import RunDirectory, load, score_rows
+    from polymodal.tables import score_table
+
+    loaded = load(run, device=str(choose_device(device)))
+    scores = run_evaluations(loaded.builder.evaluations(), loaded.probe())
+    before = RunDirectory(run).read_json("untrained.json")
+    untrained = before and {n: [Score(**s) for s in each] for n, each in before.items()}
+    rows = score_rows(scores, untrained)
+    RunDirectory(run).write_json("evaluation.json", {"scores": rows})
+    if as_json:
+        _print_json({"run": str(run), "scores": rows})
+    elif rows:
+        score_table(rows)
+    else:
+        typer.echo("The run's config names no evaluations.")
+
+
+@app.command()
+def embed(
+    run: RunPath,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILES|TABLE", help="What to embed.")
+    ] = None,
+    stream: Annotated[str, typer.Option(help="The stream whose encoder to use.")] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="The Parquet file to write.")] = Path(
+        "embeddings.parquet"
+    ),
+    field: Annotated[
+        str | None, typer.Option(help="The column of a table (CSV, JSONL, Parquet) to embed.")
+    ] = None,
+    value: Annotated[
+        list[str] | None, typer.Option(help="A value itself, a text say; may be repeated.")
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="Project by this objective, to compare streams.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    device: Annotated[str, typer.Option(help="Where to compute.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Write a vector for each file, row or value to a Parquet file."""
+    from polymodal.embedding import embed_to_parquet
+
+    found = embed_to_parquet(
+        run, stream, files or [], out, field=field, values=value or [], objective=objective,
+        batch_size=batch_size, device=device,
+    )  # fmt: skip
+    for name, reason in found["skipped"]:
+        typer.echo(f"skipped {name}: {reason}", err=True)
+    if as_json:
+        _print_json(found)
+    else:
+        typer.echo(f"{found['rows']} vectors of width {found['width']} are in {out}")
+
+
+@app.command()
+def plugins(as_json: AsJson = False) -> None:
+    """List the plugins of this environment, broken and blocked ones with the reason."""
+    from polymodal.plugins import installed
+    from polymodal.tables import plugin_table
+
+    found = installed().all()
+    if as_json:
+        _print_json(
+            [
+                {
+                    "name": p.name,
+                    "distribution": p.distribution,
+                    "version": p.version,
+                    "interface": p.interface,
+                    "status": p.status,
+                    "error": p.error,
+                    "components": [
+                        {"name": c.name, "kind": c.kind, "summary": c.summary}
+                        for c in p.components.values()
+                    ],
+                }
+                for p in found
+            ]
+        )
+    else:
+        plugin_table(found)
+
+
+@app.command()
+def describe(
+    component: Annotated[str, typer.Argument(help="For example vision.patches.")],
+    kind: Annotated[
+        str | None, typer.Option(help="Where two kinds share the name: tokenizer, encoder ...")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a component does and its options."""
+    from polymodal.describing import describe_component
+    from polymodal.tables import component_table
+
+    for found in describe_component(component, kind):
+        if as_json:
+            _print_json(found)
+        else:
+            component_table(found)
+
+
+def _add_plugin_commands(arguments: list[str]) -> None:
+    """Let plugins add commands, unless the command asked for is one of ours."""
+    own = {command.name or command.callback.__name__ for command in app.registered_commands
+           if command.callback}  # fmt: skip
+    words = [word for word in arguments if not word.startswith("-")]
+    if not words or words[0] in own:
+        return
+    from polymodal.plugins import installed
+
+    found = installed()
+    found.all()
+    found.hook.polymodal_commands(app=app)
+
+
+def main() -> None:
+    """Run the command line: a mistake a user can mend is one line and exit code 2."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments or bool(os.environ.get("POLYMODAL_DEBUG"))
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        _add_plugin_commands(arguments)
+        app(args=arguments, prog_name="polymodal")
+    except PolymodalError as error:
+        if debug:
+            traceback.print_exc()
+        original = getattr(error, "plugin_traceback", None)
+        if debug and original:
+            sys.stderr.write(original)
+        for line in str(error).splitlines():
+            sys.stderr.write(f"error: {line}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What components say about themselves, so that a config can be refused before data is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final, TypeVar
+
+Value = TypeVar("Value")
+
+
+class _FromRun:
+    """The mark of a constructor argument that the run supplies and a config can't set."""
+
+    def __repr__(self) -> str:
+        return "FromRun"
+
+
+FROM_RUN: Final = _FromRun()
+FromRun = Annotated[Value, FROM_RUN]
+"""`spec: FromRun[TokenSpec]`: given by the run, not an option.
+
+The run offers, by argument name: to an encoder `spec` (TokenSpec of its streams); to an
+objective, module, method or evaluation `streams` (Mapping[str, StreamInfo]); to a tokenizer and
+an encoder `context` (Mapping[str, object], what the data sources expose beside samples).
+"""
+
+
+@dataclass(frozen=True)
+class TokenSpec:
+    """What a tokenizer's tokens are like, known before any data is read.
+
+    Exactly one of `vocabulary` (tokens have ids below it) and `features` (tokens have that many
+    float values) is above zero.
+    """
+
+    vocabulary: int = 0
+    features: int = 0
+    axes: int = 1  # columns of Layout.positions
+    extent: tuple[int, ...] | None = None  # positions on each axis stay below it; None: no bound
+    max_tokens: int | None = None  # tokens of the longest segment, where there is a bound
+    kinds: tuple[str, ...] = ("content",)  # names of Layout.kinds, by number
+    special: Mapping[str, int] = field(default_factory=dict)  # ids by role: mask, begin, end ...
+    channels: Mapping[str, int] = field(default_factory=dict)  # further ids by token, how many
+    edges: bool = False
+    edge_kinds: int = 0
+    edge_features: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.vocabulary > 0) == (self.features > 0):
+            raise ValueError("a spec has either a vocabulary or features")
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """What an objective may know about a stream before data is read."""
+
+    spec: TokenSpec
+    width: int  # of the encoder's vectors
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an objective, module or evaluation asks of one stream."""
+
+    ids: bool = False
+    values: bool = False
+    edges: bool = False
+    special: tuple[str, ...] = ()  # roles that must have an id, such as "mask"
+    channels: tuple[str, ...] = ()
+    axes: int | None = None
+    bounded: bool = False  # spec.extent must be known
+
+    def unmet(self, spec: TokenSpec) -> str | None:
+        """Return why a stream of this spec will not do, or None if it will."""
+        if self.ids and not spec.vocabulary:
+            return "needs tokens with ids, but its tokens are values"
+        if self.values and not spec.features:
+            return "needs tokens with values, but its tokens are ids"
+        if self.edges and not spec.edges:
+            return "needs edges between tokens, but its tokenizer makes none"
+        for role in self.special:
+            if role not in spec.special:
+                return f"needs a special token {role!r}, but its tokenizer has none"
+        for channel in self.channels:
+            if channel not in spec.channels:
+                return f"needs the channel {channel!r}, but its tokenizer has none"
+        if self.axes is not None and self.axes != spec.axes:
+            return f"needs positions with {self.axes} axes, but its tokenizer makes {spec.axes}"
+        if self.bounded and spec.extent is None:
+            return "needs positions with a known bound, but its tokenizer sets none"
+        return None

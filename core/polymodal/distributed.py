@@ -1,0 +1,72 @@
+"""What the core needs of torch.distributed: ranks, sums over ranks, gathered rows."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Whether a process group is up."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def rank() -> int:
+    """This process's number among them."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all ranks, without gradients."""
+    if world_size() == 1:
+        return values
+    values = values.detach().clone()
+    dist.all_reduce(values)
+    return values
+
+
+def any_over_ranks(flags: Iterable[bool], device: torch.device) -> list[bool]:
+    """Return, for each flag, whether any rank has it set."""
+    flags = list(flags)
+    if world_size() == 1:
+        return flags
+    return [count > 0 for count in sum_over_ranks(torch.tensor(flags, device=device).int())]
+
+
+class _Gather(torch.autograd.Function):
+    """All ranks' rows, first rank first; the gradient is summed over ranks and cut back."""
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        sizes = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
+        dist.all_gather(sizes, torch.tensor([rows.shape[0]], device=rows.device))
+        ctx.sizes = [int(size) for size in sizes]
+        longest = max(ctx.sizes)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
+        padded[: rows.shape[0]] = rows
+        gathered = [torch.empty_like(padded) for _ in ctx.sizes]
+        dist.all_gather(gathered, padded)
+        return torch.cat([part[:size] for part, size in zip(gathered, ctx.sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        grad = grad.contiguous()
+        dist.all_reduce(grad)
+        start = sum(ctx.sizes[: rank()])
+        return grad[start : start + ctx.sizes[rank()]]
+
+
+def gather_rows(rows: Float[Tensor, "row width"]) -> Float[Tensor, "all_rows width"]:
+    """Return the rows of all ranks, first rank first; ranks may differ in how many they have.
+
+    Backward sums the gradients of all ranks' losses. A loss that every rank computes in full is
+    therefore counted once a rank.
+    """
+    return rows if world_size() == 1 else _Gather.apply(rows)

@@ -1,0 +1,94 @@
+"""What a run measures between two lines of metrics.jsonl."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch
+from polymodal.distributed import sum_over_ranks
+from polymodal.errors import PolymodalError
+from polymodal.objective import Loss
+from polymodal.sampling import Mixture, Refs
+
+
+class Sums:
+    """Losses and metrics of some steps, kept as sums and counts on the device until asked for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def add(self, losses: Mapping[str, Loss]) -> None:
+        """Add one forward pass."""
+        for name, loss in losses.items():
+            self._add(name, loss.total.detach().float(), loss.count)
+            for metric, (total, count) in loss.metrics.items():
+                self._add(f"{name}/{metric}", total, count)
+
+    def _add(self, name: str, total: float | Tensor, count: int | Tensor) -> None:
+        pair = (torch.as_tensor(total).detach().double(), torch.as_tensor(count).detach().double())
+        if name in self._sums:
+            old = self._sums[name]
+            pair = (old[0] + pair[0], old[1] + pair[1])
+        self._sums[name] = pair
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each, over all ranks; NaN without targets. Waits for the device."""
+        if not self._sums:
+            return {}
+        table = torch.stack([torch.stack(pair) for pair in self._sums.values()])
+        rows = sum_over_ranks(table).tolist()
+        return {
+            name: total / count if count else math.nan
+            for name, (total, count) in zip(self._sums, rows, strict=True)
+        }
+
+    def counted(self) -> dict[str, float]:
+        """Return how many targets each had on this rank."""
+        return {name: float(count) for name, (_, count) in self._sums.items()}
+
+
+class Window:
+    """What was seen and done since the last line of metrics."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.waited = 0.0
+        self.samples = 0
+        self.tokens = 0
+        self.sums = Sums()
+
+    def add(self, batch: Batch, losses: Mapping[str, Loss]) -> None:
+        """Add one forward pass."""
+        self.samples += batch.samples
+        self.tokens += sum(tokens.layout.tokens for tokens in batch.streams.values())
+        self.sums.add(losses)
+
+    def require_finite(self, number: int, refs: Refs, mixture: Mixture) -> None:
+        """Stop at a loss that is NaN or infinite.
+
+        Raises:
+            PolymodalError: naming the objective, the step and the samples.
+        """
+        counted = self.sums.counted()
+        for name, mean in self.sums.means().items():
+            if "/" not in name and counted[name] and not math.isfinite(mean):
+                pairs = zip(refs.source.tolist(), refs.index.tolist(), strict=True)
+                rows = ", ".join(f"{mixture.names[s]}[{i}]" for s, i in list(pairs)[:8])
+                raise PolymodalError(
+                    f"The loss of objective {name!r} is {mean} at step {number + 1}. Samples: "
+                    f"{rows}{', ...' if len(refs) > 8 else ''}. Lower optimizer.learning_rate, or "
+                    "look at these rows; the last checkpoint is whole."
+                )
+
+
+def plain(value: Any) -> Any:
+    """Make a record JSON: NaN has no place there."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if plain(item) is not None}
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,187 @@
+"""PretrainingModel: encoders, shared modules and objectives as one plain module."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.batch import Batch
+from polymodal.component import StreamInfo, TokenSpec
+from polymodal.distributed import world_size
+from polymodal.encoder import Encoder
+from polymodal.errors import nearest
+from polymodal.method import Method
+from polymodal.objective import Loss, Objective
+from polymodal.step import Step
+
+
+class PretrainingModel(nn.Module):
+    """Everything that is trained; `model(batch)` returns each objective's loss as a sum.
+
+    Usable in any loop: `total_loss(losses, model.weights)` is what to call backward on.
+
+    Args:
+        streams: the name of each stream's encoder.
+        encoders: encoders by name; several streams may share one.
+        specs: what each stream's tokens are like.
+        modules: fusions, decoders and the like that objectives share, by name.
+        objectives: pre-training tasks by name.
+        weights: of the objectives in the total loss; 1 unless given.
+        methods: what acts on the run; trained and saved with the model.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, str],
+        encoders: Mapping[str, Encoder],
+        specs: Mapping[str, TokenSpec],
+        modules: Mapping[str, nn.Module] | None = None,
+        objectives: Mapping[str, Objective] | None = None,
+        weights: Mapping[str, float] | None = None,
+        methods: Mapping[str, Method] | None = None,
+    ):
+        super().__init__()
+        self.streams = dict(streams)
+        self.specs = dict(specs)
+        self.encoders = nn.ModuleDict(encoders)
+        self.shared = nn.ModuleDict(modules or {})
+        self.objectives = nn.ModuleDict(objectives or {})
+        self.methods = nn.ModuleDict(methods or {})
+        self.frozen: set[str] = set()  # encoders that stay in evaluation mode
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in self.objectives}
+
+    @property
+    def info(self) -> dict[str, StreamInfo]:
+        """What objectives may know of each stream."""
+        return {s: StreamInfo(self.specs[s], self.encoder(s).width) for s in self.streams}
+
+    def encoder(self, stream: str) -> Encoder:
+        """Return the encoder of a stream.
+
+        Raises:
+            KeyError: no stream has this name.
+        """
+        if stream not in self.streams:
+            raise KeyError(f"No stream is called {stream!r}.{nearest(stream, self.streams)}")
+        return cast(Encoder, self.encoders[self.streams[stream]])
+
+    def module(self, name: str) -> nn.Module:
+        """Return a shared module.
+
+        Raises:
+            KeyError: no module has this name.
+        """
+        if name not in self.shared:
+            raise KeyError(f"No module is called {name!r}.{nearest(name, self.shared)}")
+        return self.shared[name]
+
+    def objective(self, name: str) -> Objective:
+        """Return an objective.
+
+        Raises:
+            KeyError: no objective has this name.
+        """
+        if name not in self.objectives:
+            raise KeyError(f"No objective is called {name!r}.{nearest(name, self.objectives)}")
+        return cast(Objective, self.objectives[name])
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; frozen encoders stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen & set(self.encoders):
+            self.encoders[name].eval()
+        return self
+
+    def forward(
+        self,
+        batch: Batch,
+        *,
+        number: int = 0,
+        total: int | None = None,
+        seed: int = 0,
+        objectives: Sequence[str] | None = None,
+    ) -> dict[str, Loss]:
+        """Return the loss of each objective (or of those named) over a batch.
+
+        Args:
+            batch: on the model's device.
+            number: of the optimisation step; noise and schedules depend on it.
+            total: how many steps the run has, if it says.
+            seed: of the noise.
+            objectives: the ones to compute; all unless given. The same on every rank.
+        """
+        step = Step(self, batch, number=number, total=total, seed=seed)
+        losses = {
+            name: self.objective(name)(step)
+            for name in (self.objectives if objectives is None else objectives)
+        }
+        if world_size() > 1 and losses:
+            # DDP and FSDP wait for a gradient of every parameter; give each one a zero.
+            first = next(iter(losses))
+            loss = losses[first]
+            losses[first] = Loss(loss.total + self.touch(), loss.count, loss.metrics)
+        return losses
+
+    def touch(self) -> Tensor:
+        """Return a zero on which every trainable parameter has a (zero) gradient."""
+        parts = [p.reshape(-1)[:1].sum() for p in self.parameters() if p.requires_grad]
+        return (
+            torch.stack([part.float() for part in parts]).sum() * 0.0
+            if parts
+            else (torch.zeros(()))
+        )
+
+    def finish(self, batch: Batch, tokenizers: Mapping[str, Any]) -> Batch:
+        """Let each stream's tokenizer do the second half of its work on the device."""
+        streams = {
+            name: tokenizers[name].finish(tokens) if name in tokenizers else tokens
+            for name, tokens in batch.streams.items()
+        }
+        return Batch(streams, batch.samples, batch.keys, batch.sources, batch.fields, batch.skipped)
+
+    def forget_absent(self, present: Iterable[str], objectives: Iterable[str]) -> None:
+        """Drop the gradients of parts that no token of a step could reach.
+
+        A zero gradient would let AdamW move them by momentum and decay; None leaves them alone.
+
+        Args:
+            present: streams that had tokens in the step, on any rank.
+            objectives: those computed in the step.
+        """
+        present, objectives = set(present), set(objectives)
+        reached: set[str] = set()  # names of encoders, modules and objectives in use
+        for name in objectives:
+            objective = self.objective(name)
+            read = set(objective.needs())
+            if not read & present:
+                continue
+            reached.add(f"objectives.{name}.")
+            reached |= {f"shared.{used}." for used in objective.uses()}
+            for stream in read & present:
+                reached.add(f"encoders.{self.streams[stream]}.")
+        prefixes = (*reached, "methods.")
+        for name, parameter in self.named_parameters():
+            if parameter.grad is not None and not name.startswith(prefixes):
+                parameter.grad = None
+
+
+def total_loss(
+    losses: Mapping[str, Loss],
+    weights: Mapping[str, float],
+    counts: Mapping[str, int | float | Tensor] | None = None,
+) -> Tensor:
+    """Return the weighted sum of mean losses; an objective without targets adds zero.
+
+    Args:
+        losses: of one forward pass.
+        weights: by objective.
+        counts: scored targets of the whole step (all ranks and micro-batches); those of `losses`
+            unless given.
+    """
+    terms = []
+    for name, loss in losses.items():
+        count = loss.count if counts is None else counts[name]
+        count = count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
+        terms.append(weights[name] * loss.total / count)
+    return torch.stack(terms).sum()

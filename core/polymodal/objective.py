@@ -1,0 +1,94 @@
+"""Objective and Loss: a pre-training task, and what it came to in one step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.component import Need
+from polymodal.tokens import Encoded
+
+if TYPE_CHECKING:
+    from polymodal.step import Step
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """A sum over scored targets, and how many there were: never a mean.
+
+    The loop adds the counts of all ranks and micro-batches of a step before it divides, so what
+    is learnt does not depend on how a batch was cut. With no targets, `total` is a zero that still
+    hangs on the graph and `count` is 0.
+    """
+
+    total: Float[Tensor, ""]
+    count: int | Tensor
+    metrics: Mapping[str, tuple[float | Tensor, int | Tensor]] = field(default_factory=dict)
+    # metrics: name -> (sum, count), added up like the loss before they are divided
+
+
+@dataclass(frozen=True)
+class View:
+    """A corrupted or second copy of a stream's raw value, made in the data worker.
+
+    `make(raw, sample, generator)` returns the copy's raw value, which the stream's own tokenizer
+    encodes. It must be picklable: a module-level function or a `functools.partial` of one.
+    """
+
+    stream: str
+    make: Callable[[Any, Mapping[str, Any], np.random.Generator], Any]
+
+
+class Objective(nn.Module, ABC):
+    """A pre-training task: hide or build part of a batch, score how well it is recovered.
+
+    Its constructor takes `streams: FromRun[Mapping[str, StreamInfo]]` beside its options, and
+    checks them there. Which modules run may depend on the step and the config, never on the data:
+    with no row that has what it needs it makes the same passes over zero rows.
+    """
+
+    separable: bool = True
+    """Whether the loss of a batch is the sum of the losses of its parts. A contrastive loss is
+    not: the loop refuses to cut its batch into micro-batches."""
+
+    @abstractmethod
+    def needs(self) -> Mapping[str, Need]:
+        """Return the streams it reads and what it asks of each."""
+
+    def uses(self) -> tuple[str, ...]:
+        """Return the names of the config's `modules` it shares, fusions for example."""
+        return ()
+
+    @abstractmethod
+    def forward(self, step: "Step") -> Loss:
+        """Return the loss over this step's scored targets, and how many there were."""
+
+    def count(self, step: "Step") -> int | Tensor | None:
+        """Return how many targets `forward` will score, from tokens alone; None if it can't tell.
+
+        Asked only when a step is cut into micro-batches. Without an answer the loop makes a
+        forward pass more.
+        """
+        return None
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the fields of the sample it reads with `step.labels`, a class for example."""
+        return ()
+
+    def views(self) -> Mapping[str, View]:
+        """Return further copies of streams to make in the data worker, by name.
+
+        `step.tokens("<objective>/<name>")` has them.
+        """
+        return {}
+
+    def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample width"]:
+        """Return the vectors by which this objective compares samples; pooled rows by default."""
+        return encoded.pooled_rows()
+
+    def after_update(self, step: "Step") -> None:
+        """Follow an optimiser step: move EMA teachers, fill queues. State belongs in buffers."""

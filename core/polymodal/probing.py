@@ -1,0 +1,169 @@
+"""The frozen model as evaluations see it: vectors of splits and of raw values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polymodal.errors import DataError, UnreadableError, nearest
+from polymodal.evaluation import Evaluation, Features, Score, Split
+from polymodal.loader import PackedDataset, StreamReading, in_order, load_batches
+from polymodal.model import PretrainingModel
+from polymodal.splits import SplitSource
+from polymodal.tokenizer import Tokenizer
+from polymodal.tokens import Tokens
+
+
+class ModelProbe:
+    """Encodes splits and raw values with a model in evaluation mode; implements `Probe`.
+
+    Args:
+        model: on `device`.
+        readings: how each stream is read.
+        sources: by name.
+        device: where to encode.
+        batch_size: samples at a time; no result depends on it beyond rounding.
+        seed: for evaluations that draw at random.
+    """
+
+    def __init__(
+        self,
+        model: PretrainingModel,
+        readings: Mapping[str, StreamReading],
+        sources: Mapping[str, SplitSource],
+        *,
+        device: torch.device | str = "cpu",
+        batch_size: int = 64,
+        workers: int = 0,
+        seed: int = 0,
+    ):
+        self.model = model
+        self.readings = dict(readings)
+        self.sources = dict(sources)
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.workers = workers
+        self.seed = seed
+        self._cache: dict[tuple[str, str, Split, str | None], Features] = {}
+
+    def features(
+        self, stream: str, *, source: str, split: Split, objective: str | None = None
+    ) -> Features:
+        """Return the vectors of a split's samples that have the stream.
+
+        Raises:
+            DataError: no such source or stream, or an empty split.
+        """
+        key = (stream, source, split, objective)
+        if key not in self._cache:
+            self._cache[key] = self._features(stream, source, split, objective)
+        return self._cache[key]
+
+    def _features(self, stream: str, name: str, split: Split, objective: str | None) -> Features:
+        if name not in self.sources:
+            raise DataError(f"No source is called {name!r}.{nearest(name, self.sources)}")
+        reading = self._reading(stream)
+        source = self.sources[name]
+        size = source.size(split)
+        if not size:
+            raise DataError(
+                f"source {name!r} has no {split} rows: give data.sources.{name}.split a share of it"
+            )
+        fields = source.fields()
+        dataset = PackedDataset([source], {stream: reading}, split=split, fields=fields)
+        vectors, rows = [], []
+        kept: dict[str, list[Any]] = {field: [] for field in fields}
+        refs = list(in_order([size], self.batch_size))
+        with self._evaluating():
+            for part, batch in zip(
+                refs, load_batches(dataset, refs, workers=self.workers), strict=True
+            ):
+                present = np.flatnonzero(batch.streams[stream].layout.present)
+                encoded = self._vectors(stream, batch.streams[stream], reading.tokenizer, objective)
+                vectors.append(encoded[present])
+                rows.append(part.index[present])
+                for field in fields:
+                    kept[field] += [batch.fields[field][row] for row in present]
+        return Features(np.concatenate(vectors), np.concatenate(rows), kept)
+
+    def encode(
+        self, stream: str, raws: Sequence[Any], *, objective: str | None = None
+    ) -> Float[np.ndarray, "sample width"]:
+        """Return the vectors of values as they stand in a record: paths, texts, arrays.
+
+        Raises:
+            UnreadableError: a value can't be read.
+        """
+        reading = self._reading(stream)
+        found = []
+        with self._evaluating():
+            for start in range(0, len(raws), self.batch_size):
+                values = [
+                    next(
+                        iter(reading.raws({reading.field: [value] if reading.many else value})),
+                        None,
+                    )
+                    for value in raws[start : start + self.batch_size]
+                ]
+                tokens = reading.tokenizer.encode(values)
+                found.append(self._vectors(stream, tokens, reading.tokenizer, objective))
+        if not found:
+            return np.zeros((0, self.model.encoder(stream).width), dtype=np.float32)
+        return np.concatenate(found)
+
+    def readable(self, stream: str, value: Any) -> str | None:
+        """Return why a value can't be read, or None if it can."""
+        reading = self._reading(stream)
+        try:
+            reading.raws({reading.field: value})
+        except UnreadableError as error:
+            return str(error)
+        return None
+
+    def _reading(self, stream: str) -> StreamReading:
+        if stream not in self.readings:
+            raise DataError(f"No stream is called {stream!r}.{nearest(stream, self.readings)}")
+        return self.readings[stream]
+
+    def _vectors(
+        self, stream: str, tokens: Tokens, tokenizer: Tokenizer, objective: str | None
+    ) -> np.ndarray:
+        tokens = tokenizer.finish(tokens.to(self.device))
+        encoded = self.model.encoder(stream)(tokens)
+        rows: Tensor = (
+            encoded.pooled_rows()
+            if objective is None
+            else self.model.objective(objective).project(stream, encoded)
+        )
+        return rows.float().cpu().numpy()
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.train(training)
+
+
+def run_evaluations(
+    evaluations: Mapping[str, Evaluation], probe: ModelProbe
+) -> dict[str, list[Score]]:
+    """Run every evaluation on one model; what they share is encoded once.
+
+    Raises:
+        DataError: with the evaluation's name before the reason.
+    """
+    scores = {}
+    for name, evaluation in evaluations.items():
+        try:
+            scores[name] = evaluation.run(probe)
+        except DataError as error:
+            raise DataError(f"evaluate.{name}: {error}") from error
+    return scores

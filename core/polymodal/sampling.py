@@ -1,0 +1,157 @@
+"""Which samples make up which step: a pure function of seed and position.
+
+The samples of a run form one endless sequence. Position p belongs to one source, by fixed shares,
+and is the k-th draw from it; draw k of a source of n rows is row permutation(k mod n) of epoch
+k // n. All of it is computed from p in constant time, so resuming needs one number, the position.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from polymodal.errors import DataError
+from polymodal.noise import hash_words
+
+_ROUNDS = 6
+_LARGEST_CYCLE = 1 << 20
+_QUANTA = 1 << 16
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """Return splitmix64's finaliser of unsigned 64-bit numbers."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def permute(ranks: Int[np.ndarray, " rank"], size: int, key: int) -> Int[np.ndarray, " rank"]:
+    """Return where a permutation of range(size), chosen by `key`, takes each rank.
+
+    A Feistel network over the next even power of two; values past `size` walk on until inside
+    (Black and Rogaway, 2002). Constant time and no table, whatever the size.
+    """
+    if size <= 1:
+        return np.zeros_like(ranks)
+    half = max(1, (int(size - 1).bit_length() + 1) // 2)
+    bits, mask = np.uint64(half), np.uint64((1 << half) - 1)
+    keys = _mix(np.arange(_ROUNDS, dtype=np.uint64) + np.uint64(key & (2**64 - 1)))
+    found = ranks.astype(np.uint64)
+    pending = np.arange(len(ranks))
+    while len(pending):
+        left, right = found[pending] >> bits, found[pending] & mask
+        for round_key in keys:
+            left, right = right, left ^ (_mix(right + round_key) & mask)
+        found[pending] = (left << bits) | right
+        pending = pending[found[pending] >= size]
+    return found.astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Refs:
+    """Samples to read: positions start to stop of the run's sequence, or a part of them."""
+
+    start: int
+    stop: int
+    source: Int[np.ndarray, " sample"]  # number of the source
+    index: Int[np.ndarray, " sample"]  # row within its split
+    epoch: Int[np.ndarray, " sample"]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def part(self, number: int, parts: int) -> "Refs":
+        """Return one of several contiguous parts, sizes differing by one at most."""
+        cut = slice(len(self) * number // parts, len(self) * (number + 1) // parts)
+        return Refs(self.start, self.stop, self.source[cut], self.index[cut], self.epoch[cut])
+
+
+class Mixture:
+    """The run's sequence of samples, drawn from sources by fixed shares.
+
+    Args:
+        sizes: rows of each source, by name.
+        weights: share of each source; its rows unless given. Shares hold for any stretch of the
+            sequence, to within one sample a source (and one part in 65,536).
+        seed: of the order.
+
+    Raises:
+        DataError: no source has rows, or one with a weight is empty.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], *, weights: Mapping[str, float | None], seed: int):
+        self.names = tuple(sizes)
+        self.sizes = tuple(sizes.values())
+        self.seed = seed
+        shares = [
+            float(size if weights.get(name) is None else weights[name] or 0)
+            for name, size in sizes.items()
+        ]
+        for name, size, share in zip(self.names, self.sizes, shares, strict=True):
+            if share > 0 and size == 0:
+                raise DataError(f"source {name!r} has no rows to train on; give it weight 0")
+        if not sum(shares):
+            raise DataError("no source has rows to train on")
+        counts = self._counts(shares, all(weights.get(name) is None for name in sizes))
+        self.cycle = int(sum(counts))
+        # Spread each source evenly over the cycle: its j-th draw stands at (j + 1/2) / count.
+        source = np.repeat(np.arange(len(counts)), counts)
+        draw = np.concatenate([np.arange(count) for count in counts])
+        order = np.lexsort((source, (draw + 0.5) / np.repeat(np.maximum(counts, 1), counts)))
+        self._source, self._draw, self._counts_array = source[order], draw[order], counts
+
+    def _counts(self, shares: Sequence[float], by_rows: bool) -> np.ndarray:
+        total = sum(shares)
+        if by_rows and total <= _LARGEST_CYCLE:
+            return np.array(self.sizes, dtype=np.int64)
+        quanta = [max(1, round(_QUANTA * share / total)) if share else 0 for share in shares]
+        return np.array(quanta, dtype=np.int64) // np.gcd.reduce(quanta)
+
+    def draw(self, start: int, stop: int) -> Refs:
+        """Return the samples at positions start to stop."""
+        position = np.arange(start, stop)
+        cycle, place = position // self.cycle, position % self.cycle
+        source = self._source[place]
+        number = cycle * self._counts_array[source] + self._draw[place]
+        index = np.empty(len(position), dtype=np.int64)
+        sizes = np.maximum(np.array(self.sizes), 1)
+        epoch = number // sizes[source]
+        for s in np.unique(source):
+            for e in np.unique(epoch[source == s]):
+                rows = (source == s) & (epoch == e)
+                key = hash_words(self.seed, self.names[s], e)
+                index[rows] = permute(number[rows] % sizes[s], self.sizes[s], key)
+        return Refs(start, stop, source, index, epoch)
+
+    def epoch_length(self) -> int:
+        """Return how many samples are drawn until the largest source has been seen once."""
+        largest = int(np.argmax(np.where(self._counts_array > 0, self.sizes, -1)))
+        return -(-self.sizes[largest] * self.cycle // int(self._counts_array[largest]))
+
+
+def batches(
+    mixture: Mixture,
+    *,
+    batch_size: int,
+    start: int = 0,
+    budget: int | None = None,
+    lengths: Sequence[Int[np.ndarray, " row"]] | None = None,
+) -> Iterator[Refs]:
+    """Yield the batch of each step from a position on, without end.
+
+    With a `budget`, a batch is the longest stretch of at most `batch_size` samples whose tokens
+    fit it (one sample at least); `lengths` has the tokens of every row of every source.
+    """
+    while True:
+        refs = mixture.draw(start, start + batch_size)
+        if budget is not None:
+            assert lengths is not None
+            tokens = np.array([lengths[s][i] for s, i in zip(refs.source, refs.index, strict=True)])
+            fit = max(1, int(np.searchsorted(tokens.cumsum(), budget, side="right")))
+            if fit < batch_size:
+                refs = Refs(
+                    start, start + fit, refs.source[:fit], refs.index[:fit], refs.epoch[:fit]
+                )
+        yield refs
+        start = refs.stop

@@ -1,0 +1,114 @@
+"""Step: one optimisation step's view of batch and model, handed to each objective."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.batch import Batch
+from polymodal.encoder import NO_TAPS, Encoder, Taps
+from polymodal.noise import uniform
+from polymodal.tokens import Encoded, Tokens
+
+if TYPE_CHECKING:
+    from polymodal.model import PretrainingModel
+
+
+class Step:
+    """What an objective sees: tokens, encoders and shared modules by name, and noise.
+
+    Whatever is encoded through `encode` is encoded once, however many objectives ask.
+    """
+
+    def __init__(
+        self,
+        model: "PretrainingModel",
+        batch: Batch,
+        *,
+        number: int = 0,
+        total: int | None = None,
+        seed: int = 0,
+    ):
+        self.model = model
+        self.batch = batch
+        self.number = number  # of the optimisation step, from 0
+        self.total = total  # how many steps the run has, if it says
+        self.seed = seed
+        self._encoded: dict[tuple[str, Taps], Encoded] = {}
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        return self.model.training
+
+    @property
+    def progress(self) -> float:
+        """The share of the run done, 0 to 1; 0 when its length is not known."""
+        return min(self.number / self.total, 1.0) if self.total else 0.0
+
+    def tokens(self, stream: str) -> Tokens:
+        """Return the tokens of a stream, or of a view "objective/name"."""
+        return self.batch.streams[stream]
+
+    def encoder(self, stream: str) -> Encoder:
+        """Return the encoder of a stream."""
+        return self.model.encoder(stream)
+
+    def encode(self, stream: str, *, taps: Taps = NO_TAPS) -> Encoded:
+        """Return the encoded stream, computed once a step for each choice of taps."""
+        key = (stream, taps)
+        if key not in self._encoded:
+            self._encoded[key] = self.encode_tokens(stream, self.tokens(stream), taps=taps)
+        return self._encoded[key]
+
+    def encode_tokens(self, stream: str, tokens: Tokens, *, taps: Taps = NO_TAPS) -> Encoded:
+        """Return other tokens (a corrupted copy, some rows) through the stream's encoder."""
+        encoded: Encoded = self.encoder(stream)(tokens, taps=taps)
+        return encoded
+
+    def module(self, name: str) -> nn.Module:
+        """Return a shared module of the config's `modules`, a fusion for example."""
+        return self.model.module(name)
+
+    def rows_with(self, *streams: str) -> list[int]:
+        """Return the samples that have tokens in all of these streams, ascending; host only."""
+        present = [self.tokens(stream).layout.present for stream in streams]
+        return [row for row in range(self.batch.samples) if all(p[row] for p in present)]
+
+    def labels(self, field: str) -> tuple[object, ...]:
+        """Return a field of each sample, None where it is missing."""
+        return self.batch.fields[field]
+
+    def uniform(self, name: str, tokens: Tokens) -> Float[Tensor, " token"]:
+        """Return noise in [0, 1) for each token, hashed from (seed, step, name, sample, place).
+
+        The same on any number of ranks and in any packing, so nothing random needs saving.
+        `tokens` has the samples of this batch, in order.
+        """
+        return uniform(self.batch.keys, tokens.layout, seed=self.seed, step=self.number, name=name)
+
+    def uniform_samples(self, name: str) -> Float[Tensor, " sample"]:
+        """Return noise in [0, 1) for each sample of the batch."""
+        from polymodal.layout import Layout
+
+        one = Layout.of([1] * self.batch.samples).to(self.batch.keys.device)
+        return uniform(self.batch.keys, one, seed=self.seed, step=self.number, name=name)
+
+    def gather(self, rows: Float[Tensor, "row width"]) -> Float[Tensor, "all_rows width"]:
+        """Return the rows of all ranks, first rank first, with gradients back to each."""
+        from polymodal.distributed import gather_rows
+
+        return gather_rows(rows)
+
+    def grad(self, output: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return d output / d inputs inside a forward pass; zero where nothing depends on it."""
+        found = torch.autograd.grad(output, list(inputs), retain_graph=True, allow_unused=True)
+        pairs = zip(found, inputs, strict=True)
+        return tuple(torch.zeros_like(i) if g is None else g for g, i in pairs)
+
+
+def presence(batch: Batch) -> Mapping[str, bool]:
+    """Return, for each stream, whether any sample of the batch has tokens in it."""
+    return {name: tokens.layout.tokens > 0 for name, tokens in batch.streams.items()}

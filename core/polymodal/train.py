@@ -1,0 +1,499 @@
+"""Training: one short loop over plain torch, from a config to a run directory."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.average import WeightAverage
+from polymodal.batch import Batch
+from polymodal.build import Builder, fields_of, views_of
+from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from polymodal.config import Config, Origin
+from polymodal.device import choose_device
+from polymodal.distributed import any_over_ranks, rank, sum_over_ranks, world_size
+from polymodal.errors import DataError, nearest
+from polymodal.evaluation import Score
+from polymodal.fitting import fit_tokenizers
+from polymodal.freezing import parameter_groups
+from polymodal.loader import PackedDataset, load_batches, token_counts
+from polymodal.metrics import Window, plain
+from polymodal.model import total_loss
+from polymodal.noise import hash_words
+from polymodal.objective import Loss
+from polymodal.plugins import Plugins
+from polymodal.probing import ModelProbe, run_evaluations
+from polymodal.progress import ProgressReport
+from polymodal.run import (
+    RunDirectory,
+    load_tokenizers,
+    read_run_config,
+    save_run_model,
+    score_rows,
+)
+from polymodal.sampling import Mixture, Refs, batches
+from polymodal.schedule import learning_rate
+from polymodal.step import Step
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What may differ when a run is resumed: nothing that changes what has been learnt so far.
+_FREE_ON_RESUME = {"trainer", "evaluate", "trackers"}
+
+
+class Training:
+    """A run in progress: its parts, and where it stands.
+
+    Args:
+        config: checked.
+        directory: to write to; a run already there is refused unless `resume`.
+        resume: go on from the newest checkpoint, if there is one.
+        origin: where config entries stand, for error messages.
+        plugins: those of this environment unless given.
+        quiet: show no progress.
+
+    Raises:
+        ConfigError: parts that can't be built or combined, all at once.
+        DataError: missing data, or a directory that can't be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: str | Path,
+        *,
+        resume: bool = False,
+        origin: Origin | None = None,
+        plugins: Plugins | None = None,
+        quiet: bool = False,
+    ):
+        self.config = config
+        self.directory = RunDirectory(directory)
+        self.builder = Builder(config, origin, plugins=plugins)
+        self.quiet = quiet
+        self.device = choose_device(config.trainer.device)
+        if self.directory.holds_run:
+            if not resume:
+                raise DataError(
+                    f"{self.directory.path} holds another run; pass --resume to go on with it, or "
+                    "choose another --out"
+                )
+            self._check_same()
+        # Everything a config can get wrong shows here, before data is read or files are written.
+        self.model = self.builder.model()
+        self.evaluations = self.builder.evaluations()
+        self.trackers = self.builder.trackers()
+        self.sources = self.builder.sources
+        self._check_fields()
+        self.directory.begin(config)
+        if self.directory.model.joinpath("tokenizers").is_dir() and resume:
+            load_tokenizers(self.directory.model, self.builder.tokenizers)
+        fit_tokenizers(self.builder)
+        self.tokenizers = {n: r.tokenizer for n, r in self.builder.readings.items()}
+        self.builder.plugins.hook.polymodal_model_built(model=self.model, config=config)
+        for method in self.model.methods.values():
+            method.attach(self.model)  # type: ignore[operator]
+        self.model.to(self.device)
+        self._adjust_blocks()
+        self.mixture = Mixture(
+            {name: source.size("train") for name, source in self.sources.items()},
+            weights={name: slot.weight for name, slot in config.data.sources.items()},
+            seed=config.seed,
+        )
+        self.total = self._total_steps()
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, config),
+            lr=config.optimizer.learning_rate,
+            betas=config.optimizer.betas,
+            eps=config.optimizer.epsilon,
+            fused=True,
+        )
+        half = config.trainer.precision == "float16" and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=True) if half else None
+        self.average = WeightAverage(self.model, config.trainer.ema) if config.trainer.ema else None
+        self.step = 0  # optimisation steps done
+        self.position = 0  # samples drawn
+        self.skipped = 0
+        if resume:
+            self._resume()
+
+    def _check_same(self) -> None:
+        old = read_run_config(self.directory.path, plugins=self.builder.plugins)
+        for name in type(self.config).model_fields:
+            if name not in _FREE_ON_RESUME and getattr(old, name) != getattr(self.config, name):
+                ignored = {"workers", "prefetch", "max_skipped"}
+                if name == "data" and old.data.model_dump(exclude=ignored) == (
+                    self.config.data.model_dump(exclude=ignored)
+                ):
+                    continue
+                raise DataError(
+                    f"{self.directory.path} holds a run with another {name!r}; resume it with the "
+                    "config it was started with, or choose another --out"
+                )
+
+    def _check_fields(self) -> None:
+        """Refuse a stream whose field no source has, before training on nothing."""
+        known = {field for source in self.sources.values() for field in source.fields()}
+        for name, reading in self.builder.readings.items():
+            if reading.field not in known:
+                where = self.builder.origin.of(f"streams.{name}")
+                raise DataError(
+                    f"{where}: no source has a field {reading.field!r}."
+                    f"{nearest(reading.field, known)}"
+                )
+
+    def _adjust_blocks(self) -> None:
+        from polymodal.transformer import Transformer
+
+        for part in self.model.modules():
+            if isinstance(part, Transformer):
+                part.gradient_checkpointing |= self.config.trainer.gradient_checkpointing
+                if self.config.trainer.compile:
+                    part.compile_blocks()
+
+    def _total_steps(self) -> int:
+        trainer = self.config.trainer
+        if trainer.max_steps is not None:
+            return trainer.max_steps
+        assert trainer.epochs is not None
+        samples = trainer.epochs * self.mixture.epoch_length()
+        return max(1, math.ceil(samples / self.config.data.batch_size))
+
+    def _resume(self) -> None:
+        found = checkpoints(self.directory.checkpoints)
+        if not found:
+            return
+        state = load_checkpoint(found[-1], self.model)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.load(state["average"])
+        self.step, self.position = state["step"], state["position"]
+        self.skipped = state["skipped"]
+        self.directory.cut("metrics.jsonl", self.step)
+        self.directory.cut("skipped.jsonl", self.step)
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        state = {
+            "step": self.step,
+            "position": self.position,
+            "skipped": self.skipped,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "average": self.average.averages if self.average else {},
+        }
+        keep = self.config.trainer.keep_checkpoints
+        save_checkpoint(self.directory.checkpoints, self.step, self.model, state, keep=keep)
+
+    def save_model(self) -> None:
+        """Write `model/`: averaged weights where an average is kept."""
+        with self.average.applied() if self.average else nullcontext():
+            save_run_model(
+                self.directory.model,
+                self.model,
+                self.config,
+                self.builder.tokenizers,
+                self.builder.requirements(),
+            )
+
+    def batches(self) -> Iterator[tuple[Refs, list[Batch]]]:
+        """Yield each step's references and this rank's micro-batches, from where it stands."""
+        config = self.config
+        dataset = PackedDataset(
+            list(self.sources.values()),
+            self.builder.readings,
+            views=views_of(self.model),
+            fields=fields_of(self.model),
+            seed=config.seed,
+        )
+        lengths = None
+        if config.data.tokens is not None:
+            lengths = [token_counts(dataset, number) for number in range(len(self.sources))]
+        drawn: list[Refs] = []  # read ahead by the loader's workers, not yet trained on
+        parts, first = world_size() * config.trainer.accumulate, rank() * config.trainer.accumulate
+
+        def plan() -> Iterator[Refs]:
+            steps = batches(
+                self.mixture,
+                batch_size=config.data.batch_size,
+                start=self.position,
+                budget=config.data.tokens,
+                lengths=lengths,
+            )
+            for refs in steps:
+                drawn.append(refs)
+                for micro in range(config.trainer.accumulate):
+                    yield refs.part(first + micro, parts)
+
+        loader = iter(
+            load_batches(
+                dataset,
+                plan(),
+                workers=config.data.workers,
+                prefetch=config.data.prefetch,
+                pin_memory=self.device.type == "cuda",
+            )
+        )
+        while True:
+            micro_batches = [next(loader) for _ in range(config.trainer.accumulate)]
+            yield drawn.pop(0), micro_batches
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end and return the rows of the final evaluation.
+
+        Raises:
+            PolymodalError: a loss that is not finite, too many unreadable records.
+        """
+        hook = self.builder.plugins.hook
+        with ExitStack() as stack:
+            error: BaseException | None = None
+            for tracker in self.trackers.values():
+                tracker.begin(self.config.model_dump(mode="json"), str(self.directory.path))
+                stack.callback(tracker.end)
+            hook.polymodal_run_started(directory=str(self.directory.path), config=self.config)
+            try:
+                return self._train()
+            except BaseException as caught:
+                error = caught
+                raise
+            finally:
+                hook.polymodal_run_ended(directory=str(self.directory.path), error=error)
+
+    def _train(self) -> list[dict[str, Any]]:
+        config, trainer, model = self.config, self.config.trainer, self.model
+        report = ProgressReport(self.total, done=self.step, quiet=self.quiet)
+        untrained = self._untrained(report)
+        self.save_model()  # the tokenizers and the config are there should the run be cut short
+        autocast = torch.autocast(
+            self.device.type,
+            dtype=_DTYPES[trainer.precision],
+            enabled=trainer.precision != "float32",
+        )
+        model.train()
+        data = self.batches()
+        window = Window()
+        with report:
+            while self.step < self.total:
+                began = time.perf_counter()
+                refs, micro_batches = next(data)
+                window.waited += time.perf_counter() - began
+                number, scaler = self.step, self.scaler
+                # Dropout draws from torch's generator: seeding it by the step makes resuming exact.
+                torch.manual_seed(hash_words(config.seed, "step", number, rank()))
+                names = self._objectives_of(number)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["scale"] * learning_rate(
+                        number, self.total, config.optimizer
+                    )
+                for method in model.methods.values():
+                    method.before_step(number, self.total)  # type: ignore[operator]
+                self._note_skipped(micro_batches, refs)
+                steps = [self._to_device(batch) for batch in micro_batches]
+                arguments: dict[str, Any] = {
+                    "number": number,
+                    "total": self.total,
+                    "seed": config.seed,
+                    "objectives": names,
+                }
+                counts = self._counts(steps, arguments) if len(steps) > 1 else None
+                for batch in steps:
+                    with autocast:
+                        losses = model(batch, **arguments)
+                    if counts is None:
+                        counts = _counts_over_ranks(losses)
+                    # DDP averages over ranks what should be summed.
+                    loss = total_loss(losses, model.weights, counts) * world_size()
+                    (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
+                    window.add(batch, losses)
+                model.forget_absent(self._present(steps), names)
+                if scaler:
+                    scaler.unscale_(self.optimizer)
+                norm = self._clip()
+                if self.device.type == "cpu":
+                    window.require_finite(number, refs, self.mixture)
+                if scaler:
+                    scaler.step(self.optimizer)
+                    scaler.update()
+                else:
+                    self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+                if self.average:
+                    self.average.update()
+                after = Step(model, steps[-1], number=number, total=self.total, seed=config.seed)
+                for name in names:
+                    model.objective(name).after_update(after)
+                for method in model.methods.values():
+                    method.after_update(after)  # type: ignore[operator]
+                self.step, self.position = number + 1, refs.stop
+                report.step(self.step)
+                if self.step % trainer.log_every == 0 or self.step == self.total:
+                    window.require_finite(number, refs, self.mixture)
+                    self._log(window, norm, report)
+                    window = Window()
+                if self._due(trainer.evaluate_every):
+                    self._write_scores(self.evaluate(), untrained)
+                    model.train()
+                if self._due(trainer.checkpoint_every):
+                    self.save()
+        self.save()
+        self.save_model()
+        rows = self._write_scores(self.evaluate(), untrained)
+        if self.skipped:
+            report.say(
+                f"{self.skipped} of {self.position} samples were skipped; the reasons are in "
+                f"{self.directory.path / 'skipped.jsonl'}"
+            )
+        return rows
+
+    def _due(self, every: int | None) -> bool:
+        return every is not None and self.step % every == 0 and self.step < self.total
+
+    def _untrained(self, report: ProgressReport) -> dict[str, list[Score]] | None:
+        """Return the scores of the model before its first step, measured once a run."""
+        if not self.evaluations or not self.config.trainer.evaluate_untrained:
+            return None
+        found = self.directory.read_json("untrained.json")
+        if found is None:
+            if self.step:
+                return None
+            report.say("measuring the untrained model")
+            scores = run_evaluations(self.evaluations, self.probe())
+            found = {n: [vars(s) for s in each] for n, each in scores.items()}
+            self.directory.write_json("untrained.json", found)
+        return {name: [Score(**score) for score in each] for name, each in found.items()}
+
+    def _objectives_of(self, number: int) -> list[str]:
+        names = list(self.model.objectives)
+        if self.config.trainer.objectives == "all":
+            return names
+        weights = np.array([self.model.weights[name] for name in names])
+        key = hash_words(self.config.seed, "objective", number) & (2**64 - 1)
+        generator = np.random.Generator(np.random.Philox(key=key))
+        return [str(generator.choice(names, p=weights / weights.sum()))]
+
+    def _to_device(self, batch: Batch) -> Batch:
+        batch = batch.to(self.device, non_blocking=True) if self.device.type != "cpu" else batch
+        return self.model.finish(batch, self.tokenizers)
+
+    def _counts(
+        self, steps: Sequence[Batch], arguments: Mapping[str, Any]
+    ) -> dict[str, int | float | Tensor]:
+        """Return each objective's targets over all micro-batches, before the first backward."""
+        totals: dict[str, Any] = dict.fromkeys(arguments["objectives"], 0)
+        known = {key: arguments[key] for key in ("number", "total", "seed")}
+        for batch in steps:
+            unsure = []
+            view = Step(self.model, batch, **known)
+            for name in totals:
+                count = self.model.objective(name).count(view)
+                if count is None:
+                    unsure.append(name)
+                else:
+                    totals[name] = totals[name] + count
+            if unsure:
+                with torch.no_grad():
+                    losses = self.model(batch, **{**arguments, "objectives": unsure})
+                for name, loss in losses.items():
+                    totals[name] = totals[name] + loss.count
+        return {name: _count_over_ranks(count, self.device) for name, count in totals.items()}
+
+    def _present(self, steps: Sequence[Batch]) -> list[str]:
+        streams = list(self.builder.readings)
+        flags = [any(b.streams[s].layout.tokens > 0 for b in steps) for s in streams]
+        found = any_over_ranks(flags, self.device)
+        return [s for s, flag in zip(streams, found, strict=True) if flag]
+
+    def _clip(self) -> Tensor:
+        bound = self.config.optimizer.clip
+        return torch.nn.utils.clip_grad_norm_(
+            [p for p in self.model.parameters() if p.requires_grad],
+            math.inf if bound is None else bound,
+        )
+
+    def _note_skipped(self, micro_batches: Sequence[Batch], refs: Refs) -> None:
+        found = [each for batch in micro_batches for each in batch.skipped]
+        if not found:
+            return
+        lines = [{"step": self.step + 1, **vars(each)} for each in found]
+        self.directory.append("skipped.jsonl", lines)
+        self.skipped += len(found)
+        share = self.skipped / refs.stop
+        limit = self.config.data.max_skipped
+        # A handful of bad records at the start says little about the share of the whole.
+        if share > limit and self.skipped >= 10:
+            last = found[-1]
+            raise DataError(
+                f"{self.skipped} of {refs.stop} samples could not be used ({share:.0%}, more than "
+                f"data.max_skipped {limit:.0%}). The last: row {last.index} of {last.source!r}: "
+                f"{last.reason}. All are in {self.directory.path / 'skipped.jsonl'}"
+            )
+
+    def _log(self, window: "Window", norm: Tensor, report: ProgressReport) -> None:
+        seconds = time.perf_counter() - window.began
+        means = window.sums.means()
+        record: dict[str, Any] = {
+            "step": self.step,
+            "loss": {name: value for name, value in means.items() if "/" not in name},
+            "metrics": {name: value for name, value in means.items() if "/" in name},
+            "learning_rate": learning_rate(self.step - 1, self.total, self.config.optimizer),
+            "gradient_norm": float(norm),
+            "samples": self.position,
+            "samples_per_second": window.samples * world_size() / seconds,
+            "tokens_per_second": window.tokens * world_size() / seconds,
+            "waiting": window.waited / seconds,
+            "skipped": self.skipped,
+        }
+        record = {key: plain(value) for key, value in record.items()}
+        if rank() == 0:
+            self.directory.append("metrics.jsonl", [record])
+            report.log(record)
+            flat = {f"loss/{k}": v for k, v in record["loss"].items()}
+            flat |= record["metrics"]
+            flat |= {k: v for k, v in record.items() if isinstance(v, float) and k != "step"}
+            for tracker in self.trackers.values():
+                tracker.log(self.step, flat)
+
+    def probe(self) -> ModelProbe:
+        """Return the model as evaluations see it."""
+        return ModelProbe(
+            self.model,
+            self.builder.readings,
+            self.sources,
+            device=self.device,
+            batch_size=max(1, self.config.data.batch_size),
+            workers=self.config.data.workers,
+            seed=self.config.seed,
+        )
+
+    def evaluate(self) -> dict[str, list[Score]]:
+        """Run the evaluations, on averaged weights where an average is kept."""
+        with self.average.applied() if self.average else nullcontext():
+            return run_evaluations(self.evaluations, self.probe())
+
+    def _write_scores(
+        self, scores: Mapping[str, list[Score]], untrained: Mapping[str, list[Score]] | None
+    ) -> list[dict[str, Any]]:
+        rows = score_rows(scores, untrained)
+        if self.evaluations and rank() == 0:
+            self.directory.write_json("evaluation.json", {"step": self.step, "scores": rows})
+            values = {f"{row['evaluation']}/{row['metric']}": row["value"] for row in rows}
+            for tracker in self.trackers.values():
+                tracker.log(self.step, values)
+        return rows
+
+
+def _count_over_ranks(count: int | Tensor, device: torch.device) -> int | float | Tensor:
+    if world_size() == 1:
+        return count
+    return sum_over_ranks(torch.as_tensor(count, dtype=torch.float64, device=device))
+
+
+def _counts_over_ranks(losses: Mapping[str, Loss]) -> dict[str, int | float | Tensor]:
+    return {name: _count_over_ranks(loss.count, loss.total.device) for name, loss in losses.items()}

@@ -1,0 +1,398 @@
+"""A transformer over packed rows, shared by every encoder of sequence-like tokens.
+
+Names inside are stable, for methods that replace parts of it (LoRA, adapters, prompts):
+
+    blocks.<i>.before_attention             Point: the residual stream as it enters the block
+    blocks.<i>.attention_norm               LayerNorm
+    blocks.<i>.attention.qkv                Linear(width, 3 * width): queries, keys, values
+    blocks.<i>.attention.out                Linear(width, width)
+    blocks.<i>.after_attention              Point: attention's output, before it is added back
+    blocks.<i>.cross_norm                   LayerNorm              } only with cross_width
+    blocks.<i>.cross_attention.query        Linear(width, width)   }
+    blocks.<i>.cross_attention.key_value    Linear(cross_width, 2 * width)
+    blocks.<i>.cross_attention.out          Linear(width, width)   }
+    blocks.<i>.mlp_norm                     LayerNorm
+    blocks.<i>.mlp.up, .mlp.down            Linear; with SwiGLU `up` holds gate and value
+    blocks.<i>.after_mlp                    Point: the MLP's output, before it is added back
+    norm                                    LayerNorm of the result; Identity with norm="post"
+
+A `Point` is an identity called with (vectors, layout): replace it by any module that returns
+vectors for the same rows.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from polymodal.attention import attend, attention_maps
+from polymodal.encoder import NO_TAPS, Taps
+from polymodal.layout import Layout
+from polymodal.positions import Rotary, Rotation, rotate
+from polymodal.tokens import Encoded
+
+Norm = Literal["pre", "post"]
+Activation = Literal["gelu", "swiglu"]
+EdgeMode = Literal["ignore", "restrict", "bias"]
+Maps = tuple[Float[Tensor, "head query key"], ...]
+
+EPSILON = 1e-6  # of layer norms, as timm's ViT
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """What a transformer gives: vectors, and what was tapped, by the block numbers asked for."""
+
+    vectors: Float[Tensor, "token width"]
+    hidden: dict[int, Float[Tensor, "token width"]] = field(default_factory=dict)
+    attention: dict[int, Maps] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What every block of one pass shares."""
+
+    layout: Layout
+    memory: Encoded | None = None
+    rotation: Rotation | None = None
+    edge_bias: Float[Tensor, "edge head"] | None = None
+
+
+class Point(nn.Module):
+    """A place where a method can attach; an identity until one does."""
+
+    def forward(self, vectors: Float[Tensor, "token width"], layout: Layout) -> Tensor:
+        """Return vectors for the same rows."""
+        return vectors
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of each segment to itself."""
+
+    attend = staticmethod(attend)  # `compile_blocks` puts one in its place that isn't traced
+
+    def __init__(self, width: int, heads: int, *, causal: bool, restrict: bool, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.restrict = restrict
+        self.dropout = dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, vectors: Float[Tensor, "token width"], around: Surroundings, *, tap: bool = False
+    ) -> tuple[Float[Tensor, "token width"], Maps | None]:
+        """Return attention's output and, if tapped, its maps."""
+        q, k, v = self.qkv(vectors).unflatten(1, (3, self.heads, -1)).unbind(1)
+        if around.rotation is not None:
+            q, k = rotate(q, around.rotation), rotate(k, around.rotation)
+        mixed = self.attend(
+            q, k, v, around.layout,
+            causal=self.causal, edges="restrict" if self.restrict else "ignore",
+            edge_bias=around.edge_bias, dropout=self.dropout if self.training else 0.0,
+        )  # fmt: skip
+        maps = None
+        if tap:
+            maps = attention_maps(
+                q, k, around.layout,
+                causal=self.causal, edges="restrict" if self.restrict else "ignore",
+                edge_bias=around.edge_bias,
+            )  # fmt: skip
+        return self.out(mixed.flatten(1)), maps
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of segment s to segment s of another encoder's output."""
+
+    attend = staticmethod(attend)
+
+    def __init__(self, width: int, memory_width: int, heads: int, *, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(memory_width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, vectors: Float[Tensor, "token width"], layout: Layout, memory: Encoded
+    ) -> Float[Tensor, "token width"]:
+        """Return attention's output."""
+        q = self.query(vectors).unflatten(1, (self.heads, -1))
+        k, v = self.key_value(memory.vectors).unflatten(1, (2, self.heads, -1)).unbind(1)
+        dropout = self.dropout if self.training else 0.0
+        mixed = self.attend(q, k, v, layout, memory=memory.layout, dropout=dropout)
+        return self.out(mixed.flatten(1))
+
+
+class Mlp(nn.Module):
+    """The block's perceptron: GELU, or SwiGLU (Shazeer, 2020) at two thirds of the hidden width."""
+
+    def __init__(self, width: int, ratio: float, activation: Activation, dropout: float):
+        super().__init__()
+        self.activation = activation
+        if activation == "swiglu":
+            hidden = max(8, -(-int(width * ratio * 2 / 3) // 8) * 8)  # whole tiles of 8
+            self.up = nn.Linear(width, 2 * hidden)
+        else:
+            hidden = max(1, int(width * ratio))
+            self.up = nn.Linear(width, hidden)
+        self.drop = nn.Dropout(dropout)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, vectors: Float[Tensor, "token width"]) -> Float[Tensor, "token width"]:
+        """Return the perceptron's output."""
+        hidden = self.up(vectors)
+        if self.activation == "swiglu":
+            gate, value = hidden.chunk(2, dim=-1)
+            hidden = nn.functional.silu(gate) * value
+        else:
+            hidden = nn.functional.gelu(hidden)
+        return self.down(self.drop(hidden))
+
+
+class Block(nn.Module):
+    """Attention, cross-attention if there is a memory, and a perceptron, each added back."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        mlp_ratio: float,
+        norm: Norm,
+        activation: Activation,
+        causal: bool,
+        restrict: bool,
+        cross_width: int | None,
+        dropout: float,
+    ):
+        super().__init__()
+        self.pre = norm == "pre"
+        self.before_attention = Point()
+        self.attention_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.attention = SelfAttention(
+            width, heads, causal=causal, restrict=restrict, dropout=dropout
+        )
+        self.after_attention = Point()
+        self.cross_norm = self.cross_attention = None
+        if cross_width is not None:
+            self.cross_norm = nn.LayerNorm(width, eps=EPSILON)
+            self.cross_attention = CrossAttention(width, cross_width, heads, dropout=dropout)
+        self.mlp_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.mlp = Mlp(width, mlp_ratio, activation, dropout)
+        self.after_mlp = Point()
+        self.drop = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        vectors: Float[Tensor, "token width"],
+        around: Surroundings,
+        keep: Float[Tensor, "2 token 1"] | None = None,
+        *,
+        tap: bool = False,
+    ) -> tuple[Float[Tensor, "token width"], Maps | None]:
+        """Return the block's vectors and, if tapped, its attention maps.
+
+        `keep` is what drop path multiplies the two branches by.
+        """
+        layout = around.layout
+        x = self.before_attention(vectors, layout)
+        branch, maps = self.attention(self.attention_norm(x) if self.pre else x, around, tap=tap)
+        branch = self.drop(self.after_attention(branch, layout))
+        x = x + (branch if keep is None else branch * keep[0])
+        if not self.pre:
+            x = self.attention_norm(x)
+        if self.cross_attention is not None and self.cross_norm is not None:
+            assert around.memory is not None
+            branch = self.cross_attention(
+                self.cross_norm(x) if self.pre else x, layout, around.memory
+            )
+            x = x + self.drop(branch)
+            if not self.pre:
+                x = self.cross_norm(x)
+        branch = self.mlp(self.mlp_norm(x) if self.pre else x)
+        branch = self.drop(self.after_mlp(branch, layout))
+        x = x + (branch if keep is None else branch * keep[1])
+        if not self.pre:
+            x = self.mlp_norm(x)
+        return x, maps
+
+
+class Transformer(nn.Module):
+    """Blocks of attention and perceptrons over packed rows; parts have the names listed above.
+
+    Args:
+        width: of the vectors.
+        depth: how many blocks.
+        heads: of attention; must divide the width.
+        mlp_ratio: hidden width of the perceptron, in widths.
+        norm: "pre" normalises each branch's input and the result, "post" each sum.
+        activation: "gelu" or "swiglu".
+        rotary_axes: above 0, queries and keys turn with `Layout.positions` of so many axes.
+        causal: no token sees a later one of its segment.
+        cross_width: width of a memory to attend to after self-attention; None: no memory.
+        dropout: of attention weights and of each branch.
+        drop_path: share of segments that skip a branch, rising from 0 at the first block to this
+            at the last (Huang et al., 2016).
+        edges: "restrict" lets a token see itself and the sources of its edges; "bias" lets it see
+            all, with a learned bias for each head where there is an edge, shared by all blocks
+            (Graphormer, Ying et al., 2021, section 3.1.2). The bias follows the edge's kind and
+            values, and is added with "restrict" as well.
+        edge_kinds: how many kinds `Layout.edge_kinds` has; 0: one.
+        edge_features: columns of `Layout.edge_values`.
+        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+
+    Raises:
+        ValueError: a width that heads don't divide, or a share outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        norm: Norm = "pre",
+        activation: Activation = "gelu",
+        rotary_axes: int = 0,
+        causal: bool = False,
+        cross_width: int | None = None,
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+        edges: EdgeMode = "ignore",
+        edge_kinds: int = 0,
+        edge_features: int = 0,
+        gradient_checkpointing: bool = False,
+    ):
+        super().__init__()
+        if width <= 0 or heads <= 0 or width % heads:
+            raise ValueError(f"heads must divide the width, got {heads} heads for {width}")
+        if depth < 0:
+            raise ValueError(f"depth must be 0 or more, got {depth}")
+        for name, share in {"dropout": dropout, "drop_path": drop_path}.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {share}")
+        self.width = width
+        self.edges = edges
+        self.cross_width = cross_width
+        self.gradient_checkpointing = gradient_checkpointing
+        self.rotary = Rotary(width // heads, rotary_axes) if rotary_axes else None
+        self.edge_kind_bias = self.edge_value_bias = None
+        if edges != "ignore":
+            self.edge_kind_bias = nn.Embedding(max(edge_kinds, 1), heads)
+            if edge_features:
+                self.edge_value_bias = nn.Linear(edge_features, heads, bias=False)
+        self.blocks = nn.ModuleList(
+            Block(
+                width,
+                heads,
+                mlp_ratio=mlp_ratio,
+                norm=norm,
+                activation=activation,
+                causal=causal,
+                restrict=edges == "restrict",
+                cross_width=cross_width,
+                dropout=dropout,
+            )
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=EPSILON) if norm == "pre" else nn.Identity()
+        self.drop_paths = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
+        self.apply(_initialise)
+
+    def forward(
+        self,
+        vectors: Float[Tensor, "token width"],
+        layout: Layout,
+        *,
+        memory: Encoded | None = None,
+        taps: Taps = NO_TAPS,
+    ) -> Hidden:
+        """Return vectors for the same rows, and what was tapped.
+
+        A tapped hidden layer is the residual stream as it leaves that block, before the last norm.
+
+        Raises:
+            ValueError: a tap there is no block for; a memory missing, or given without cross_width.
+        """
+        if (memory is None) != (self.cross_width is None):
+            raise ValueError("a transformer takes a memory exactly if it has a cross_width")
+        depth = len(self.blocks)
+        for number in (*taps.hidden, *taps.attention):
+            if not -depth <= number < depth:
+                raise ValueError(f"no block {number} to tap: there are {depth}, 0 to {depth - 1}")
+        around = Surroundings(
+            layout,
+            memory,
+            None if self.rotary is None else self.rotary(layout),
+            self.edge_bias(layout),
+        )
+        keeps = self._keep(layout, vectors.dtype)
+        hidden: dict[int, Tensor] = {}
+        attention: dict[int, Maps] = {}
+        for number, block in enumerate(self.blocks):
+            wanted = [n for n in taps.attention if n % depth == number]
+            keep = None if keeps is None else keeps[number]
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                vectors, maps = checkpoint(
+                    block, vectors, around, keep, tap=bool(wanted), use_reentrant=False
+                )
+            else:
+                vectors, maps = block(vectors, around, keep, tap=bool(wanted))
+            attention.update(dict.fromkeys(wanted, maps))
+            hidden.update({n: vectors for n in taps.hidden if n % depth == number})
+        return Hidden(self.norm(vectors), hidden, attention)
+
+    def edge_bias(self, layout: Layout) -> Float[Tensor, "edge head"] | None:
+        """Return the bias of each edge's pair; None if edges are ignored."""
+        if self.edge_kind_bias is None:
+            return None
+        device = layout.device
+        count = 0 if layout.edges is None else layout.edges.shape[1]
+        kinds = layout.edge_kinds
+        if kinds is None:
+            kinds = torch.zeros(count, dtype=torch.int64, device=device)
+        bias = self.edge_kind_bias(kinds)
+        if self.edge_value_bias is not None:
+            values = layout.edge_values
+            if values is None:
+                features = self.edge_value_bias.in_features
+                values = torch.zeros(count, features, device=device)
+            bias = bias + self.edge_value_bias(values.to(bias.dtype))
+        return bias
+
+    def compile_blocks(self, *, backend: str = "inductor") -> None:
+        """Compile each block, for any number of tokens; attention stays outside the graphs.
+
+        Numbers of tokens above one share one compilation; 0 and 1 have one each.
+        """
+        outside = torch.compiler.disable(attend)
+        for block in self.blocks:
+            for module in block.modules():
+                if isinstance(module, SelfAttention | CrossAttention):
+                    module.attend = outside
+            block.compile(dynamic=True, backend=backend)
+
+    def _keep(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+        """Factors of drop path, [block, 2, token, 1]; None where nothing is dropped."""
+        if not self.training or not any(self.drop_paths):
+            return None
+        device = layout.device
+        kept = 1 - torch.tensor(self.drop_paths, device=device)[:, None, None]
+        drawn = torch.rand(len(self.blocks), 2, layout.segments, device=device) < kept
+        factors = drawn / kept
+        return factors[..., layout.segment, None].to(dtype)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal of 0.02 and zero biases, as timm's ViT."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,90 @@
+"""Mel spectrograms in torch, for many sounds at once; the numbers are librosa's."""
+
+import math
+import warnings
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+FLOOR = 1e-10  # power below it counts as it, as in librosa.power_to_db
+
+
+@lru_cache(maxsize=16)
+def filter_bank(
+    rate: int,
+    n_fft: int,
+    n_mels: int,
+    f_min: float,
+    f_max: float | None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Float[Tensor, "frequency mel"]:
+    """Return librosa's mel filters (Slaney's scale and area normalisation), kept once made.
+
+    Raises:
+        ValueError: bands so narrow that some hold no frequency at all.
+    """
+    from librosa.filters import mel
+
+    with warnings.catch_warnings():  # it warns of empty filters, which are refused below
+        warnings.simplefilter("ignore")
+        bank = mel(sr=rate, n_fft=n_fft, n_mels=n_mels, fmin=f_min, fmax=f_max, dtype="float64")
+    empty = int((bank.max(axis=1) == 0).sum())
+    if empty:
+        raise ValueError(
+            f"{empty} of the {n_mels} mel bands hold no frequency of a spectrum of {n_fft} samples "
+            f"at {rate} Hz: lower n_mels or raise n_fft"
+        )
+    return torch.from_numpy(bank.T.copy()).to(device=device, dtype=dtype)
+
+
+@lru_cache(maxsize=16)
+def _window(n_fft: int, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    return torch.hann_window(n_fft, dtype=torch.float64).to(device=device, dtype=dtype)
+
+
+def mel_power(
+    signal: Float[Tensor, " time"],
+    first: Int[Tensor, " frame"],
+    *,
+    rate: int,
+    n_fft: int,
+    n_mels: int,
+    f_min: float = 0.0,
+    f_max: float | None = None,
+    frames_at_once: int = 8192,
+) -> Float[Tensor, "frame mel"]:
+    """Return the mel power of the stretches of `n_fft` samples that begin at `first`.
+
+    The windows, transform and filters are those of `librosa.feature.melspectrogram`: in float64
+    the result agrees to 1e-6 of each number (far better, in fact); in float32 to 1e-6 of the
+    loudest band of its frame, as librosa's own float32 does. It works through
+    `frames_at_once` frames at a time, which bounds the memory.
+    """
+    window = _window(n_fft, signal.dtype, signal.device)
+    bank = filter_bank(rate, n_fft, n_mels, f_min, f_max, signal.dtype, signal.device)
+    power = signal.new_empty(len(first), n_mels)
+    if signal.shape[0] < n_fft:
+        return power  # too short for one stretch: `first` must be empty
+    stretches = signal.unfold(0, n_fft, 1)  # every stretch there is, as a view
+    for begin in range(0, len(first), frames_at_once):
+        chosen = slice(begin, begin + frames_at_once)
+        spectrum = torch.fft.rfft(stretches[first[chosen]] * window)
+        power[chosen] = (spectrum.real.square() + spectrum.imag.square()) @ bank
+    return power
+
+
+def decibels(power: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return 10 log10 of the power, floored at -100 dB: `librosa.power_to_db`, no `top_db`."""
+    return power.clamp(min=FLOOR).log10() * 10
+
+
+def within_top(
+    level: Float[Tensor, "row mel"], segment: Int[Tensor, " row"], segments: int, *, top_db: float
+) -> Float[Tensor, "row mel"]:
+    """Raise what lies more than `top_db` below its segment's loudest band to that level."""
+    loudest = level.new_full((segments,), -math.inf)
+    loudest = loudest.scatter_reduce(0, segment, level.amax(dim=1), "amax", include_self=False)
+    return torch.maximum(level, (loudest[segment] - top_db)[:, None])

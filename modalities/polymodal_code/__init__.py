@@ -1,0 +1,32 @@
+"""code: source files and functions as byte-level subwords."""
+
+from typing import TYPE_CHECKING
+
+from polymodal import hookimpl
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Registry
+
+polymodal_interface = 1
+
+
+@hookimpl
+def polymodal_register(registry: "Registry") -> None:
+    """Name the sources, readers, tokenizers and encoders of code."""
+    registry.source(
+        "files", "polymodal_code.files:CodeFiles", "the source files below a folder, one a row"
+    )
+    registry.source(
+        "package",
+        "polymodal_code.package:PackageFunctions",
+        "functions and docstrings of installed Python packages or the standard library",
+    )
+    registry.reader("text", "polymodal_code.reader:CodeReader", "strings, bytes or files of code")
+    registry.tokenizer(
+        "bpe", "polymodal_code.byte_pairs:CodeBytePairs", "byte-level BPE, learned or loaded"
+    )
+    registry.encoder(
+        "transformer",
+        "polymodal.transformer_encoder:TransformerEncoder",
+        "packed transformer over token ids",
+    )

@@ -1,0 +1,167 @@
+"""A graph as a raw value, and PyTorch Geometric's Data in and out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes with features or ids, and directed edges between them, each with a kind or values.
+
+    An edge (source, target) carries what the source knows to the target. In a sampled
+    neighbourhood the first node is the centre.
+
+    Raises:
+        ValueError: a shape or type other than those below.
+    """
+
+    nodes: Shaped[np.ndarray, "node *feature"]  # float32 [node, feature], or int64 ids [node]
+    edges: Int[np.ndarray, "2 edge"]  # int64: sources, targets
+    edge_kinds: Int[np.ndarray, " edge"] | None = None  # int64
+    edge_values: Float[np.ndarray, "edge feature"] | None = None  # float32
+
+    def __post_init__(self) -> None:
+        nodes = self.nodes
+        if not (
+            (nodes.ndim == 2 and nodes.dtype == np.float32)
+            or (nodes.ndim == 1 and nodes.dtype == np.int64)
+        ):
+            raise ValueError(
+                "nodes must be float32 [node, feature] or int64 ids [node], got "
+                f"{nodes.dtype} {list(nodes.shape)}"
+            )
+        edges = self.edges
+        if edges.ndim != 2 or edges.shape[0] != 2 or edges.dtype != np.int64:
+            raise ValueError(
+                f"edges must be int64 [2, edge], got {edges.dtype} {list(edges.shape)}"
+            )
+        count = edges.shape[1]
+        kinds, values = self.edge_kinds, self.edge_values
+        if kinds is not None and (kinds.shape != (count,) or kinds.dtype != np.int64):
+            raise ValueError(
+                f"edge_kinds must be int64 [{count}], one an edge, got "
+                f"{kinds.dtype} {list(kinds.shape)}"
+            )
+        if values is not None and (
+            values.ndim != 2 or len(values) != count or values.dtype != np.float32
+        ):
+            raise ValueError(
+                f"edge_values must be float32 [{count}, feature], got "
+                f"{values.dtype} {list(values.shape)}"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        nodes: Any,
+        edges: Any,
+        *,
+        edge_kinds: Any = None,
+        edge_values: Any = None,
+    ) -> "Graph":
+        """Return the graph of any arrays, tensors or lists.
+
+        Whole numbers in one dimension (or one column) are node ids, all else is features.
+
+        Raises:
+            ValueError: what can't be read as such.
+        """
+        links = _array(edges, "edges")
+        if links.size == 0:
+            links = np.zeros((2, 0), np.int64)
+        if links.ndim == 2 and links.shape[1] == 2 != links.shape[0]:
+            raise ValueError(
+                f"edges must be [2, edge], got {list(links.shape)}; a list of pairs goes under "
+                "'edge_list'"
+            )
+        return cls(
+            _nodes(nodes),
+            _whole(links, "edges"),
+            None if edge_kinds is None else _whole(_array(edge_kinds, "edge_kinds"), "edge_kinds"),
+            None if edge_values is None else _columns(_array(edge_values, "edge_values")),
+        )
+
+
+def _array(value: Any, name: str) -> Shaped[np.ndarray, "..."]:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} are no array: {error}") from None
+    if array.dtype.kind not in "biuf":
+        if array.size:
+            raise ValueError(f"{name} must be numbers, got {array.dtype}")
+        array = array.astype(np.float32)
+    return array
+
+
+def _whole(array: Shaped[np.ndarray, "..."], name: str) -> Int[np.ndarray, "..."]:
+    if array.dtype.kind == "f" and array.size and not np.array_equal(array, np.trunc(array)):
+        raise ValueError(f"{name} must be whole numbers")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _columns(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "row column"]:
+    if array.ndim == 1:
+        array = array[:, None]
+    with np.errstate(over="ignore"):  # becomes inf, which the tokenizer's check refuses
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _nodes(value: Any) -> Shaped[np.ndarray, "node *feature"]:
+    array = _array(value, "nodes")
+    if array.dtype.kind in "iu":
+        if array.ndim == 2 and array.shape[1] == 1:
+            array = array[:, 0]
+        if array.ndim == 1:
+            return _whole(array, "nodes")
+    return _columns(array)
+
+
+def from_pyg(data: Any) -> Graph:
+    """Return the graph of a `torch_geometric.data.Data`.
+
+    Reads `x` (whole numbers in one column are ids), `edge_index`, `edge_type` (kinds) and
+    `edge_attr` (values; kinds if it is whole numbers in one column). Without `x` every node has
+    the id 0.
+
+    Raises:
+        ValueError: shapes that contradict each other.
+    """
+    kinds, values = getattr(data, "edge_type", None), getattr(data, "edge_attr", None)
+    if kinds is None and values is not None and not values.is_floating_point():
+        single = values.dim() == 1 or (values.dim() == 2 and values.shape[1] == 1)
+        if single:
+            kinds, values = values.reshape(-1), None
+    nodes = data.x
+    if nodes is None:
+        nodes = torch.zeros(int(data.num_nodes or 0), dtype=torch.int64)
+    edges = data.edge_index
+    if edges is None:
+        edges = torch.zeros(2, 0, dtype=torch.int64)
+    return Graph.of(nodes, edges, edge_kinds=kinds, edge_values=values)
+
+
+def to_pyg(graph: Graph) -> Any:
+    """Return a `torch_geometric.data.Data`: `x`, `edge_index`, `edge_type`, `edge_attr`.
+
+    Ids become one column of whole numbers, so that `from_pyg` gives the same graph back.
+    """
+    from polymodal_graph.pyg import Data
+
+    nodes = torch.from_numpy(graph.nodes)
+    more = {}
+    if graph.edge_kinds is not None:
+        more["edge_type"] = torch.from_numpy(graph.edge_kinds)
+    if graph.edge_values is not None:
+        more["edge_attr"] = torch.from_numpy(graph.edge_values)
+    return Data(
+        x=nodes[:, None] if nodes.dim() == 1 else nodes,
+        edge_index=torch.from_numpy(graph.edges),
+        **more,
+    )

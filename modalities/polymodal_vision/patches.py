@@ -1,0 +1,183 @@
+"""Patches: images cut into squares, one token a square."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from polymodal.layout import Layout
+from polymodal.tokenizer import Tokenizer
+from polymodal.tokens import Tokens
+from polymodal_vision.augmentation import Augmentation
+from polymodal_vision.framing import Framing, whole_patches
+from polymodal_vision.geometry import Interpolation, ResizeMode, native_size
+from polymodal_vision.image import Picture, check_picture
+from polymodal_vision.patching import (
+    STATISTICS,
+    Normalization,
+    PatchSpec,
+    denormalize,
+    normalize,
+    patch_rows,
+)
+
+
+class Patches(Tokenizer):
+    """Cuts images into patches: values [token, patch * patch * 3], positions (row, column).
+
+    Either every image is brought to one `size`, or each keeps its aspect ratio and takes as many
+    patches as `max_tokens` allows. A patch's values are in the order (y, x, colour).
+
+    Args:
+        size: side in pixels, or (height, width), each a multiple of `patch`.
+        max_tokens: budget of patches an image instead of one size (NaViT; NaFlex).
+        patch: side of a patch in pixels.
+        resize: how an image of another aspect ratio comes to `size`: "crop" the longer side,
+            "squash" it, or "pad" the shorter one with `padding`.
+        crop_share: of the shorter side, what "crop" keeps (timm's `crop_pct`).
+        enlarge: whether an image smaller than the `max_tokens` budget is enlarged to use it up.
+        padding: RGB, 0 to 255, of what "pad" adds.
+        interpolation: of the resizing, which is antialiased.
+        normalize: statistics that the pixels are normalised by; a trained tower wants its own.
+        augment: random changes by name, options of `Augmentation`: crop, ratio, flip, jitter,
+            brightness, contrast, saturation, hue, grey, blur, blur_sigma. Made only while training
+            (when `encode` is given generators).
+
+    Raises:
+        ValueError: neither or both of `size` and `max_tokens`, or a size that is no multiple of
+            the patch.
+    """
+
+    reader = "vision.image"
+
+    def __init__(
+        self,
+        *,
+        size: int | tuple[int, int] | None = None,
+        max_tokens: int | None = None,
+        patch: int = 16,
+        resize: ResizeMode = "crop",
+        crop_share: float = 1.0,
+        enlarge: bool = False,
+        padding: tuple[int, int, int] = (0, 0, 0),
+        interpolation: Interpolation = "bicubic",
+        normalize: Normalization = "half",
+        augment: Mapping[str, Any] | None = None,
+    ):
+        if (size is None) == (max_tokens is None):
+            raise ValueError(
+                "patches need either size (one size for all) or max_tokens (native aspect ratio), "
+                + ("got neither" if size is None else "got both")
+            )
+        self.size = None if size is None else whole_patches(size, patch)
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {max_tokens}")
+        self.max_tokens = max_tokens
+        self.patch = patch
+        self.enlarge = enlarge
+        self.framing = Framing(
+            resize="squash" if size is None else resize,
+            crop_share=crop_share,
+            padding=padding,
+            interpolation=interpolation,
+            augment=Augmentation.of(augment),
+        )
+        self.statistics = STATISTICS[normalize]
+
+    @property
+    def spec(self) -> PatchSpec:
+        """Values of patches at (row, column)."""
+        if self.size is None:
+            assert self.max_tokens is not None
+            extent, tokens = (self.max_tokens, self.max_tokens), self.max_tokens
+        else:
+            extent = (self.size[0] // self.patch, self.size[1] // self.patch)
+            tokens = prod(extent)
+        return PatchSpec(
+            features=self.patch**2 * 3,
+            axes=2,
+            extent=extent,
+            max_tokens=tokens,
+            patch=(self.patch, self.patch),
+            statistics=self.statistics,
+        )
+
+    def check(self, raw: object) -> None:
+        """Refuse what is not uint8 [H, W, 3] with at least one pixel."""
+        check_picture(raw)
+
+    def encode(
+        self,
+        raws: Sequence[Picture | None],
+        *,
+        generators: Sequence[np.random.Generator] | None = None,
+    ) -> Tokens:
+        """Return the patches of each image, row by row; None has none."""
+        draws = [None] * len(raws) if generators is None else generators
+        images = [
+            None if raw is None else self.framing.apply(raw[None], self._target, draw)[0]
+            for raw, draw in zip(raws, draws, strict=True)
+        ]
+        present = [image for image in images if image is not None]
+        features = self.patch**2 * 3
+        if not present:
+            rows = np.zeros((0, features), dtype=np.uint8)
+        elif len({image.shape for image in present}) == 1:
+            rows = patch_rows(np.stack(present)[:, None], patch=self.patch).reshape(-1, features)
+        else:
+            rows = np.concatenate(
+                [patch_rows(image[None, None], patch=self.patch)[0] for image in present]
+            )
+        grids = [(0, 0) if image is None else self._grid(image.shape) for image in images]
+        places = {
+            grid: np.indices(grid, dtype=np.int64).reshape(2, -1).T for grid in dict.fromkeys(grids)
+        }
+        positions = np.concatenate([np.zeros((0, 2), np.int64), *[places[g] for g in grids]])
+        layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
+        return Tokens(layout, values=normalize(rows, self.statistics))
+
+    def count(self, raws: Sequence[Picture | None]) -> list[int]:
+        """Return how many patches each image would have, from its shape alone."""
+        grids = [
+            (0, 0) if raw is None else self._grid(self._target(*raw.shape[:2])) for raw in raws
+        ]
+        return [rows * columns for rows, columns in grids]
+
+    def decode(self, tokens: Tokens) -> list[Picture | None]:
+        """Return each segment as an image uint8 [H, W, 3]; None for an empty one.
+
+        Patches that were dropped show the mean colour; at native aspect ratio the image ends
+        with the last patch there is.
+        """
+        levels = denormalize(tokens.rows, self.statistics)
+        places = tokens.layout.positions.cpu().numpy()
+        blank = denormalize(torch.zeros(1, 3), self.statistics)[0]
+        images: list[Picture | None] = []
+        start = 0
+        for length in tokens.layout.lengths:
+            part, start = slice(start, start + length), start + length
+            if not length:
+                images.append(None)
+                continue
+            grid = (
+                tuple(places[part].max(axis=0) + 1) if self.size is None else self._grid(self.size)
+            )
+            side = self.patch
+            canvas = np.broadcast_to(blank, (*grid, side, side, 3)).copy()
+            canvas[tuple(places[part].T)] = levels[part].reshape(length, side, side, 3)
+            images.append(
+                canvas.transpose(0, 2, 1, 3, 4).reshape(grid[0] * side, grid[1] * side, 3)
+            )
+        return images
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size
+        assert self.max_tokens is not None
+        limits = {"patch": self.patch, "max_tokens": self.max_tokens}
+        return native_size(height, width, **limits, enlarge=self.enlarge)
+
+    def _grid(self, shape: Sequence[int]) -> tuple[int, int]:
+        return shape[0] // self.patch, shape[1] // self.patch

@@ -1,0 +1,40 @@
+"""contrastive: objectives that compare samples across streams."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from polymodal import hookimpl
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Registry
+    from polymodal_contrastive.losses import info_nce, siglip_loss
+
+__all__ = ["info_nce", "siglip_loss"]
+
+polymodal_interface = 1
+
+
+@hookimpl
+def polymodal_register(registry: "Registry") -> None:
+    """Name the contrastive objectives."""
+    registry.objective(
+        "infonce",
+        "polymodal_contrastive.infonce:InfoNCE",
+        "tell each sample's partner in another stream from the batch's others (CLIP)",
+    )
+    registry.objective(
+        "siglip",
+        "polymodal_contrastive.siglip:SigLIP",
+        "say of every pair in the batch whether it belongs together (sigmoid loss)",
+    )
+    registry.objective(
+        "matching",
+        "polymodal_contrastive.matching:Matching",
+        "tell true pairs from re-paired ones through a fusion (image-text matching)",
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("polymodal_contrastive.losses"), name)

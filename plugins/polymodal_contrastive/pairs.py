@@ -1,0 +1,213 @@
+"""What contrastive objectives share: heads, which streams are compared, and both sides' rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polymodal.component import StreamInfo
+from polymodal.distributed import rank
+from polymodal.noise import hash_words, mix
+from polymodal.step import Step
+from polymodal.tokens import Tokens
+from polymodal_contrastive.losses import single
+
+HeadKind = Literal["linear", "mlp", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The rows of two streams that one loss compares: this rank's, and those of all ranks."""
+
+    count: int  # rows on this rank
+    first: Tensor  # int64 []: where this rank's rows begin among all
+    here: tuple[Float[Tensor, "row dim"], Float[Tensor, "row dim"]]
+    everywhere: tuple[Float[Tensor, "all_rows dim"], Float[Tensor, "all_rows dim"]]
+    keys_here: Int[Tensor, " row"] | None  # rows with one key are no negatives of each other
+    keys_everywhere: Int[Tensor, " all_rows"] | None
+
+
+def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str], *, least: int) -> None:
+    """Refuse stream names that are unknown, repeated or too few.
+
+    Raises:
+        ValueError: which, and what is known.
+    """
+    for name in streams:
+        if name not in info:
+            raise ValueError(f"streams: no stream is called {name!r}; there are {sorted(info)}")
+    if len(set(streams)) != len(streams) or len(streams) < least:
+        raise ValueError(f"streams must be {least} or more different ones, got {list(streams)}")
+
+
+def compared(
+    streams: Sequence[str], anchor: str | None, pairs: Sequence[Sequence[str]] | None
+) -> list[tuple[str, str]]:
+    """Return the pairs of streams to compare: those named, those with the anchor, or all.
+
+    Raises:
+        ValueError: both are given, or one names a stream that is not among `streams`.
+    """
+    if anchor is not None and pairs is not None:
+        raise ValueError("give anchor or pairs, not both")
+    if pairs is not None:
+        chosen: list[tuple[str, str]] = []
+        for pair in pairs:
+            if len(pair) != 2 or pair[0] == pair[1]:
+                raise ValueError(f"pairs: each must name two different streams, got {list(pair)}")
+            chosen.append((pair[0], pair[1]))
+        used = {name for pair in chosen for name in pair}
+        if used != set(streams):
+            raise ValueError(f"pairs use {sorted(used)}, but streams are {sorted(streams)}")
+        return chosen
+    if anchor is None:
+        return list(combinations(streams, 2))
+    if anchor not in streams:
+        raise ValueError(f"anchor must be one of streams {list(streams)}, got {anchor!r}")
+    return [(anchor, other) for other in streams if other != anchor]
+
+
+class Projections(nn.Module):
+    """A head for each stream: pooled rows to normalised vectors of one size.
+
+    Raises:
+        ValueError: without heads the encoders' widths must be equal.
+    """
+
+    def __init__(
+        self,
+        info: Mapping[str, StreamInfo],
+        streams: Sequence[str],
+        *,
+        dim: int,
+        heads: HeadKind,
+    ):
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"dim must be 1 or more, got {dim}")
+        self.streams = tuple(streams)
+        widths = [info[name].width for name in streams]
+        if heads == "none" and len(set(widths)) > 1:
+            raise ValueError(
+                f"heads: none needs streams of one width, got "
+                f"{dict(zip(streams, widths, strict=True))}; use linear or mlp"
+            )
+        # A list, because a ModuleDict refuses some names that a stream may have.
+        self.heads = nn.ModuleList(_head(width, dim, heads) for width in widths)
+
+    def forward(self, stream: str, pooled: Float[Tensor, "row width"]) -> Float[Tensor, "row dim"]:
+        """Return the stream's rows projected and normalised."""
+        projected = self.heads[self.streams.index(stream)](pooled)
+        return F.normalize(single(projected), dim=1)
+
+
+def _head(width: int, dim: int, kind: HeadKind) -> nn.Module:
+    if kind == "none":
+        return nn.Identity()
+    last = nn.Linear(width, dim, bias=False)
+    nn.init.normal_(last.weight, std=width**-0.5)
+    if kind == "linear":
+        return last
+    return nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+
+
+def sides(
+    step: Step, pair: tuple[str, str], projections: Projections, same: str | None = None
+) -> Sides:
+    """Return the rows of the samples that have both streams, from here and from all ranks.
+
+    One collective call carries both streams' vectors, the rank each row came from, and its key.
+    """
+    rows = step.rows_with(*pair)
+    encoded = [step.encode(stream) for stream in pair]
+    device = encoded[0].pooled.device
+    index = torch.tensor(rows, dtype=torch.int64, device=device)
+    here = [
+        projections(stream, each.pooled_rows()[index])
+        for stream, each in zip(pair, encoded, strict=True)
+    ]
+    mine = rank()
+    columns = [*here, here[0].new_full((len(rows), 1), mine)]
+    keys = None if same is None else sample_keys(step, same)[index]
+    if keys is not None:
+        columns.append(_split(keys).to(here[0].dtype))
+    gathered = step.gather(torch.cat(columns, dim=1))
+    dim = here[0].shape[1]
+    ranks = gathered[:, 2 * dim].detach()
+    return Sides(
+        count=len(rows),
+        first=(ranks < mine).sum(),
+        here=(here[0], here[1]),
+        everywhere=(gathered[:, :dim], gathered[:, dim : 2 * dim]),
+        keys_here=keys,
+        keys_everywhere=None if keys is None else _united(gathered[:, 2 * dim + 1 :].detach()),
+    )
+
+
+def sample_keys(step: Step, same: str) -> Int[Tensor, " sample"]:
+    """Return a number for each sample, equal where `same` is equal, and its own where it lacks.
+
+    `same` names a stream of the batch, whose tokens are compared, or a field of the samples.
+
+    Raises:
+        ValueError: no stream or field has this name.
+    """
+    alone = mix(step.batch.keys ^ hash_words("alone")) & _ALL  # a sample's own number
+    if same in step.batch.streams:
+        tokens = step.tokens(same)
+        found, present = content_hash(tokens), torch.tensor(tokens.layout.present)
+    elif same in step.batch.fields:
+        values = step.labels(same)
+        found = torch.tensor([hash_words(same, value) for value in values], dtype=torch.int64)
+        present = torch.tensor([value is not None for value in values])
+    else:
+        raise ValueError(
+            f"same: {same!r} is neither a stream nor a field of the batch; streams are "
+            f"{sorted(step.batch.streams)}, fields {sorted(step.batch.fields)}"
+        )
+    return torch.where(present.to(alone.device).bool(), found.to(alone.device) & _ALL, alone)
+
+
+def content_hash(tokens: Tokens) -> Int[Tensor, " sample"]:
+    """Return a hash of each sample's ids or values in their order; 0 without tokens."""
+    layout = tokens.layout
+    if tokens.ids is not None:
+        content = mix(tokens.ids)
+    else:
+        bits = tokens.rows.float().contiguous().view(torch.int32).to(torch.int64)
+        column = torch.arange(bits.shape[1], device=bits.device)
+        content = mix(bits + mix(column + 1)).sum(dim=1)
+    placed = mix(content + mix(layout.within + 1))
+    return placed.new_zeros(layout.samples).index_add(0, layout.sample, placed)
+
+
+_BITS = 21  # a float32 holds whole numbers of up to 24 bits exactly
+_ALL = (1 << 3 * _BITS) - 1
+
+
+def _split(keys: Tensor) -> Tensor:
+    """Write 63-bit numbers as three floats, so that they can travel with the vectors."""
+    low = (1 << _BITS) - 1
+    return torch.stack([keys >> 2 * _BITS & low, keys >> _BITS & low, keys & low], dim=1)
+
+
+def _united(columns: Tensor) -> Tensor:
+    parts = columns.to(torch.int64)
+    return (parts[:, 0] << 2 * _BITS) + (parts[:, 1] << _BITS) + parts[:, 2]
+
+
+def log_scale(temperature: float, *, learned: bool) -> nn.Parameter:
+    """Return the log of 1 / temperature as a parameter of one element.
+
+    Raises:
+        ValueError: a temperature outside the scale's bounds of 1 and 100.
+    """
+    if not 0.01 <= temperature <= 1:
+        raise ValueError(f"temperature must lie between 0.01 and 1, got {temperature}")
+    return nn.Parameter(torch.tensor([-math.log(temperature)]), requires_grad=learned)

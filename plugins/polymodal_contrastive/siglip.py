@@ -1,0 +1,108 @@
+"""The pairwise sigmoid loss between streams: does this pair belong together?"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.objective import Loss, Objective
+from polymodal.step import Step
+from polymodal.tokens import Encoded
+from polymodal_contrastive.losses import siglip_loss
+from polymodal_contrastive.pairs import HeadKind, Projections, check_streams, compared, sides
+
+
+class SigLIP(Objective):
+    """Contrast two or more streams pair by pair, without a softmax over the batch (Zhai et al.).
+
+    The loss of "Sigmoid loss for language image pre-training" (2023), eq. 1: it adds up all pairs
+    of rows, of all ranks, and its count is the rows. Scale and bias are learned (section 3.2). A
+    pair of streams is scored once, not in both directions. Not separable: a batch must not be cut
+    into micro-batches.
+
+    Args:
+        info: the streams.
+        streams: two or more to compare.
+        anchor: compare this one with each other one; all pairs unless given.
+        pairs: compare these pairs alone.
+        dim: of the vectors compared.
+        heads: from an encoder's width to `dim`: "linear", "mlp" (one hidden layer), or "none".
+        scale: of the similarities at the start.
+        bias: added to them at the start; low, since most pairs don't belong together.
+        same: a stream or a field; samples equal in it are left out as negatives of each other.
+        tile: build the similarity matrix by so many rows at a time.
+
+    Raises:
+        ValueError: unknown or repeated streams, both anchor and pairs, a bad number.
+    """
+
+    separable = False
+
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        streams: list[str],
+        anchor: str | None = None,
+        pairs: list[tuple[str, str]] | None = None,
+        dim: int = 256,
+        heads: HeadKind = "linear",
+        scale: float = 10.0,
+        bias: float = -10.0,
+        same: str | None = None,
+        tile: int | None = None,
+    ):
+        super().__init__()
+        check_streams(info, streams, least=2)
+        if tile is not None and tile < 1:
+            raise ValueError(f"tile must be 1 or more, got {tile}")
+        if scale <= 0:
+            raise ValueError(f"scale must be above 0, got {scale}")
+        self.streams = tuple(streams)
+        self.pairs = compared(streams, anchor, pairs)
+        self.same = same
+        self.tile = tile
+        self.projections = Projections(info, streams, dim=dim, heads=heads)
+        self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
+        self.bias = nn.Parameter(torch.tensor([float(bias)]))
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return the streams compared; any tokens will do."""
+        return {stream: Need() for stream in self.streams}
+
+    def forward(self, step: Step) -> Loss:
+        """Return the loss over the rows of every pair that have both streams."""
+        scale = self.log_scale.exp()
+        total, correct, count = scale.new_zeros(()), scale.new_zeros(()), 0
+        for pair in self.pairs:
+            both = sides(step, pair, self.projections, self.same)
+            loss, right = siglip_loss(
+                both.here[0],
+                both.everywhere[1],
+                scale=scale,
+                bias=self.bias,
+                first=both.first,
+                anchor_keys=both.keys_here,
+                candidate_keys=both.keys_everywhere,
+                tile=self.tile,
+            )
+            total, correct, count = total + loss, correct + right, count + both.count
+        metrics = {
+            "accuracy": (correct, count),
+            "scale": (scale.detach().sum(), 1),
+            "bias": (self.bias.detach().sum(), 1),
+        }
+        return Loss(total, count, metrics)
+
+    def count(self, step: Step) -> int:
+        """Return the rows of every pair that have both streams."""
+        return sum(len(step.rows_with(*pair)) for pair in self.pairs)
+
+    def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample width"]:
+        """Return the samples' vectors by which this objective compares them, normalised."""
+        if stream not in self.streams:
+            return super().project(stream, encoded)
+        return self.projections(stream, encoded.pooled_rows())

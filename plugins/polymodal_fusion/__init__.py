@@ -1,0 +1,35 @@
+"""fusion: joint encoders over several streams."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from polymodal import hookimpl
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Registry
+    from polymodal_fusion.parts import fuse, take
+
+__all__ = ["fuse", "take"]
+
+polymodal_interface = 1
+
+
+@hookimpl
+def polymodal_register(registry: "Registry") -> None:
+    """Name the fusions."""
+    registry.fusion(
+        "single_stream",
+        "polymodal_fusion.single_stream:SingleStream",
+        "one Transformer over the chained tokens of all streams",
+    )
+    registry.fusion(
+        "cross_attention",
+        "polymodal_fusion.cross_attention:CrossAttention",
+        "each stream's tokens attend to themselves and to the other streams",
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("polymodal_fusion.parts"), name)

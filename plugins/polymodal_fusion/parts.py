@@ -1,0 +1,82 @@
+"""What fusions and the objectives that use them share: parts by sample, checked calls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from polymodal.component import StreamInfo
+from polymodal.layout import Layout
+from polymodal.tokens import Encoded
+
+
+def take(encoded: Encoded, samples: Sequence[int]) -> Encoded:
+    """Return these samples with all segments they own, in any order, repeats allowed."""
+    if list(samples) == list(range(encoded.layout.samples)):
+        return encoded
+    layout, rows = encoded.layout.taken(samples)
+    if encoded.layout.owner is None:
+        segments = list(samples)
+    else:
+        owned: list[list[int]] = [[] for _ in range(encoded.layout.samples)]
+        for segment, sample in enumerate(encoded.layout.owners):
+            owned[sample].append(segment)
+        segments = [segment for sample in samples for segment in owned[sample]]
+    index = torch.tensor(segments, dtype=torch.int64, device=encoded.pooled.device)
+    return Encoded(layout, encoded.vectors[rows], encoded.pooled[index])
+
+
+def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapping[str, Encoded]:
+    """Return the fused parts.
+
+    Raises:
+        ValueError: the fusion returns vectors of another width, or lacks one of the streams.
+    """
+    found = getattr(fusion, "width", None)
+    if found != width:
+        raise ValueError(
+            f"the fusion's vectors have width {found}, but {width} was expected: "
+            f"set fusion_width: {found}"
+        )
+    fused: Mapping[str, Encoded] = fusion(parts)
+    missing = sorted(set(parts) - set(fused))
+    if missing:
+        raise ValueError(f"the fusion does not read {missing}: add them to its streams")
+    return fused
+
+
+def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str]) -> None:
+    """Refuse a fusion over unknown, repeated or too few streams.
+
+    Raises:
+        ValueError: which, and what is known.
+    """
+    for name in streams:
+        if name not in info:
+            raise ValueError(f"streams: no stream is called {name!r}; there are {sorted(info)}")
+    if len(set(streams)) != len(streams) or len(streams) < 2:
+        raise ValueError(f"streams must be two or more different ones, got {list(streams)}")
+
+
+def check_parts(streams: Sequence[str], parts: Mapping[str, Encoded]) -> None:
+    """Refuse parts that are not the streams a fusion was built for.
+
+    Raises:
+        ValueError: which streams were expected and which came.
+    """
+    if set(parts) != set(streams):
+        raise ValueError(f"this fusion reads {list(streams)}, but was given {sorted(parts)}")
+
+
+def default_heads(width: int) -> int:
+    """Return the number of heads of about 32 to 64 channels that divides the width."""
+    for size in (64, 32, 48, 40, 24, 16):
+        if width % size == 0 and width // size >= 2:
+            return width // size
+    return 1
+
+
+def bare(layout: Layout) -> Layout:
+    """Return the layout without edges: fusing lets every token see every other."""
+    return replace(layout, edges=None, edge_kinds=None, edge_values=None)

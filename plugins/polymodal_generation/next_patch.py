@@ -1,0 +1,109 @@
+"""Next-patch prediction: autoregression over continuous tokens (AstroPT, Smith et al., 2024)."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.objective import Loss, Objective
+from polymodal.step import Step
+from polymodal_generation.shift import check_causal, check_rows, followed, followed_count
+from polymodal_masking import normalized
+
+
+def regression_loss(
+    predicted: Float[Tensor, "row feature"],
+    target: Float[Tensor, "row feature"],
+    *,
+    distance: Literal["huber", "mse", "l1"] = "huber",
+    delta: float = 1.0,
+) -> Float[Tensor, " row"]:
+    """Return each row's mean distance over its features, in float32."""
+    predicted, target = predicted.float(), target.float()
+    if distance == "huber":
+        each = F.huber_loss(predicted, target, reduction="none", delta=delta)
+    elif distance == "mse":
+        each = (predicted - target).square()
+    else:
+        each = (predicted - target).abs()
+    return each.mean(dim=1)
+
+
+class NextPatch(Objective):
+    """Regress each token's successor's values from it and the tokens before it.
+
+    The last token of each segment predicts nothing; every other one is one count. The encoder must
+    be causal; the order is the tokenizer's. The metric `copying` is the same distance for a
+    prediction that repeats the token itself: a model that has learned anything is below it.
+
+    Args:
+        info: the streams.
+        stream: whose values are predicted.
+        distance: between predicted and true values, their mean.
+        delta: where the Huber distance turns from square to straight.
+        normalize: predict each token's values less their mean, over their deviation.
+        head: "linear", or an "mlp" with one hidden layer.
+
+    Raises:
+        ValueError: a stream without values; at the first step, an encoder that is not causal.
+    """
+
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: str,
+        distance: Literal["huber", "mse", "l1"] = "huber",
+        delta: float = 1.0,
+        normalize: bool = False,
+        head: Literal["linear", "mlp"] = "mlp",
+    ):
+        super().__init__()
+        if stream not in info:
+            raise ValueError(f"no stream is called {stream!r}; there are {sorted(info)}")
+        spec, width = info[stream].spec, info[stream].width
+        unmet = Need(values=True).unmet(spec)
+        if unmet:
+            raise ValueError(f"generation.next_patch: stream {stream!r} {unmet}")
+        if delta <= 0:
+            raise ValueError(f"delta must be above 0, got {delta}")
+        if normalize and spec.features < 2:
+            raise ValueError("normalize needs two values a token or more; set it to false")
+        self.stream = stream
+        self.distance: Literal["huber", "mse", "l1"] = distance
+        self.delta = delta
+        self.normalize = normalize
+        last = nn.Linear(width, spec.features)
+        self.head: nn.Module = (
+            last if head == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+        )
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return the stream, with values."""
+        return {self.stream: Need(values=True)}
+
+    def forward(self, step: Step) -> Loss:
+        """Return the loss over all tokens that another one follows."""
+        check_causal(step.encoder(self.stream), self.stream, "generation.next_patch")
+        tokens = step.tokens(self.stream)
+        assert tokens.values is not None
+        encoded = step.encode(self.stream)
+        check_rows(encoded, self.stream, "generation.next_patch")
+        rows = followed(tokens.layout)
+        values = normalized(tokens.values) if self.normalize else tokens.values
+        target = values[rows + 1]
+        predicted = self.head(encoded.vectors[rows])
+        total = regression_loss(predicted, target, distance=self.distance, delta=self.delta).sum()
+        with torch.no_grad():
+            copied = regression_loss(
+                values[rows], target, distance=self.distance, delta=self.delta
+            ).sum()
+        return Loss(total, len(rows), {"copying": (copied, len(rows))})
+
+    def count(self, step: Step) -> int:
+        """Return how many tokens another one follows."""
+        return followed_count(step.tokens(self.stream).layout)

@@ -1,0 +1,65 @@
+"""masking: hide part of a stream and predict what was hidden."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from polymodal import hookimpl
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Registry
+    from polymodal_masking.choice import Choice, choose, hidden_counts, hideable
+    from polymodal_masking.losses import (
+        normalized,
+        patch_error,
+        patch_loss,
+        scaled_cosine_error,
+    )
+
+_HOME = {
+    "Choice": "choice", "choose": "choice", "hidden_counts": "choice", "hideable": "choice",
+    "normalized": "losses", "patch_error": "losses", "patch_loss": "losses",
+    "scaled_cosine_error": "losses",
+}  # fmt: skip
+
+__all__ = [
+    "Choice", "choose", "hidden_counts", "hideable", "normalized", "patch_error", "patch_loss",
+    "scaled_cosine_error",
+]  # fmt: skip
+
+polymodal_interface = 1
+
+
+@hookimpl
+def polymodal_register(registry: "Registry") -> None:
+    """Name the masking objectives."""
+    registry.objective(
+        "tokens",
+        "polymodal_masking.tokens:MaskedTokens",
+        "predict hidden ids: tokens, whole words or spans; also given other streams",
+    )
+    registry.objective(
+        "mae",
+        "polymodal_masking.mae:MaskedAutoencoder",
+        "encode the visible tokens alone, rebuild the hidden values with a light decoder",
+    )
+    registry.objective(
+        "simmim",
+        "polymodal_masking.simmim:SimMIM",
+        "replace hidden values by a learned token, predict them with one linear layer",
+    )
+    registry.objective(
+        "nodes",
+        "polymodal_masking.nodes:MaskedNodes",
+        "hide node features of a graph and predict them (GraphMAE)",
+    )
+    registry.objective(
+        "edges",
+        "polymodal_masking.edges:MaskedEdges",
+        "hide edges of a graph and tell them from pairs that are not joined",
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"polymodal_masking.{_HOME[name]}"), name)

@@ -1,0 +1,220 @@
+"""Masked token modelling: hide some ids and predict them from the others."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.objective import Loss, Objective
+from polymodal.step import Step
+from polymodal.tokens import Tokens
+from polymodal_masking.choice import (
+    Choice,
+    check_ratio,
+    choose,
+    choose_units,
+    hidden_counts,
+    hideable,
+    put_last,
+    span_scores,
+)
+from polymodal_masking.context import Context, at
+from polymodal_masking.losses import token_loss
+
+
+def corrupted(
+    ids: Int[Tensor, " token"],
+    rows: Int[Tensor, " hidden"],
+    dice: Float[Tensor, " hidden"],
+    draw: Float[Tensor, " hidden"],
+    *,
+    mask: int,
+    ordinary: Int[Tensor, " ordinary"],
+    replace: float,
+    random: float,
+) -> Int[Tensor, " token"]:
+    """Return ids with these rows replaced (BERT, Devlin et al., 2019, section 3.1).
+
+    A share `replace` becomes the mask id, `random` some ordinary id by `draw`, the rest stays.
+    """
+    place = (draw * len(ordinary)).long().clamp(max=len(ordinary) - 1)
+    new = torch.where(dice < replace + random, ordinary[place], ids[rows])
+    new = torch.where(dice < replace, mask, new)
+    return ids.index_copy(0, rows, new)
+
+
+class MaskedTokens(Objective):
+    """Hide a share of a stream's ids and predict them (BERT; whole words; SpanBERT).
+
+    Special ids and kinds are never hidden. Of what is hidden, a share turns into the mask id, a
+    share into some other id, and the rest stays. The head (linear, GELU, layer norm) receives
+    only hidden tokens, each one count.
+
+    With `fusion` and `given` the prediction also sees other streams, whole (conditional masking,
+    UNITER, Chen et al., 2020, section 3.2).
+
+    Args:
+        info: the streams.
+        stream: whose ids are hidden.
+        ratio: share of each segment's tokens to hide, to the nearest whole number.
+        replace: share of the hidden tokens that turn into the mask id.
+        random: share of the hidden tokens that turn into another id.
+        units: hidden whole: a "token", a "word" (by the channel of that name), or a "span".
+        span_stop: chance that a span ends after each token.
+        longest_span: at most so many tokens.
+        at_least: hide so many tokens of every segment that has them.
+        kinds: hide only tokens of these kinds; all but "special" unless given.
+        head: "tied" to the encoder's own table of ids, or with its "own" weights.
+        fusion: name of a fusion through which the prediction sees the streams `given`, whole.
+        given: those streams; only samples that have all of them are scored.
+        fusion_width: of the fusion's vectors; the stream's unless given.
+
+    Raises:
+        ValueError: a share out of range; a stream without ids or mask id; at the first step,
+            tokens without words, an encoder without a table to tie to, or a fusion of another
+            width.
+    """
+
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: str,
+        ratio: float = 0.15,
+        replace: float = 0.8,
+        random: float = 0.1,
+        units: Literal["token", "word", "span"] = "token",
+        span_stop: float = 0.2,
+        longest_span: int = 10,
+        at_least: int = 1,
+        kinds: list[str] | None = None,
+        head: Literal["tied", "own"] = "tied",
+        fusion: str | None = None,
+        given: list[str] | None = None,
+        fusion_width: int | None = None,
+    ):
+        super().__init__()
+        self.context = Context.of(info, "masking.tokens", stream, given or [], fusion, fusion_width)
+        self.ratio = check_ratio(ratio)
+        if replace < 0 or random < 0 or replace + random > 1:
+            raise ValueError(
+                f"replace and random must not be negative nor pass 1 together, "
+                f"got {replace} and {random}"
+            )
+        if not 0 < span_stop < 1 or longest_span < 1:
+            raise ValueError(
+                f"span_stop must lie between 0 and 1 and longest_span be 1 or more, "
+                f"got {span_stop} and {longest_span}"
+            )
+        self.stream = stream
+        self.replace = replace
+        self.random = random
+        self.units = units
+        self.span_stop = span_stop
+        self.longest_span = longest_span
+        self.at_least = at_least
+        self.kinds = kinds
+        self.spec = info[stream].spec
+        unmet = self._need().unmet(self.spec)
+        if unmet:
+            raise ValueError(f"masking.tokens: stream {stream!r} {unmet}")
+        self.mask = self.spec.special.get("mask", 0)
+        special = set(self.spec.special.values())
+        ordinary = [i for i in range(self.spec.vocabulary) if i not in special]
+        self.ordinary: Tensor
+        self.register_buffer("ordinary", torch.tensor(ordinary or [0]), persistent=False)
+        width = info[stream].width
+        self.transform = nn.Sequential(
+            nn.Linear(self.context.width, width), nn.GELU(), nn.LayerNorm(width)
+        )
+        self.own = nn.Linear(width, self.spec.vocabulary, bias=False) if head == "own" else None
+        self.bias = nn.Parameter(torch.zeros(self.spec.vocabulary))
+
+    def _need(self) -> Need:
+        return Need(ids=True, special=("mask",) if self.replace else ())
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return the stream, with ids and a mask id, and the streams given."""
+        return self.context.needs(self._need())
+
+    def uses(self) -> tuple[str, ...]:
+        """Return the fusion, if there is one."""
+        return self.context.uses()
+
+    def _choose(
+        self, step: Step, tokens: Tokens, samples: list[int] | None
+    ) -> tuple[Choice, Bool[Tensor, " hidden"] | None]:
+        """Return what is hidden, and which of those rows are not specials there by the way.
+
+        How many tokens are hidden is settled on the host, which does not know how many of a
+        segment's tokens are special; where too few others are left, specials fill the count.
+        """
+        layout = tokens.layout
+        allowed = hideable(tokens, self.spec, self.kinds)
+        counts = hidden_counts(layout.lengths, self.ratio, at_least=self.at_least)
+        noise = self.context.noise(step, "choice", samples)
+        if self.units == "word":
+            word = layout.channels.get("word")
+            if word is None and layout.tokens:
+                raise ValueError(
+                    f"masking.tokens: the tokens of {self.stream!r} have no channel 'word'; use "
+                    "units: token or span"
+                )
+            word = layout.segment if word is None else word
+            return choose_units(noise, word, layout, counts, allowed=allowed), None
+        if self.units == "span":
+            scores = span_scores(
+                noise,
+                self.context.noise(step, "span", samples),
+                layout,
+                stop=self.span_stop,
+                longest=self.longest_span,
+                allowed=allowed,
+            )
+        else:
+            scores = put_last(noise, allowed)
+        choice = choose(scores, layout, counts)
+        return choice, None if allowed is None else allowed[choice.hidden]
+
+    def forward(self, step: Step) -> Loss:
+        """Return the loss over hidden tokens."""
+        samples = self.context.samples(step)
+        tokens = self.context.tokens(step, samples)
+        assert tokens.ids is not None
+        choice, counted = self._choose(step, tokens, samples)
+        rows = choice.hidden
+        dice = self.context.noise(step, "dice", samples)[rows]
+        if counted is not None:
+            dice = dice.masked_fill(~counted, 1)  # stays as it is
+        ids = corrupted(
+            tokens.ids,
+            rows,
+            dice,
+            self.context.noise(step, "draw", samples)[rows],
+            mask=self.mask,
+            ordinary=self.ordinary,
+            replace=self.replace,
+            random=self.random,
+        )
+        encoded = self.context.encode(step, tokens.with_rows(ids), samples)
+        vectors = self.transform(at(encoded, rows))
+        scores = (
+            step.encoder(self.stream).unembed(vectors) if self.own is None else self.own(vectors)
+        )
+        if scores is None:
+            raise ValueError(
+                f"masking.tokens: the encoder of {self.stream!r} has no table of ids to tie "
+                "the head to; set head: own"
+            )
+        total, correct = token_loss(scores + self.bias, tokens.ids[rows], counted)
+        count = len(rows) if counted is None else counted.sum()
+        return Loss(total, count, {"accuracy": (correct, count)})
+
+    def count(self, step: Step) -> int | Tensor:
+        """Return how many tokens will be hidden."""
+        samples = self.context.samples(step)
+        choice, counted = self._choose(step, self.context.tokens(step, samples), samples)
+        return len(choice.hidden) if counted is None else counted.sum()

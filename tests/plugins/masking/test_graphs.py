@@ -1,0 +1,200 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from polymodal.layout import Layout
+from polymodal.tokens import Tokens
+from polymodal_masking.edges import MaskedEdges, edge_noise, joined, without_edges
+from polymodal_masking.nodes import MaskedNodes, propagated
+
+
+def masked(toys, kind, **options):
+    return toys.model(
+        {"graph": toys.GRAPH},
+        objective=lambda info: kind(info, stream="graph", **options),
+        encoders={"graph": toys.Convolving(toys.GRAPH)},
+    )
+
+
+def rings(toys, count=6, size=6):
+    """Rings whose nodes have one feature vector a ring."""
+    edges = [(g * size + i, g * size + (i + 1) % size) for g in range(count) for i in range(size)]
+    tokens = toys.graph_tokens([size] * count, edges)
+    colour = torch.randn(count, 4, generator=torch.Generator().manual_seed(2))
+    return tokens.with_rows(colour[tokens.layout.segment])
+
+
+def seen(model, step):
+    found = []
+    hook = model.encoder("graph").register_forward_pre_hook(
+        lambda module, inputs: found.append(inputs[0])
+    )
+    loss = model.objective("objective")(step)
+    hook.remove()
+    return found[0], loss
+
+
+def test_propagation_is_that_of_a_graph_convolution():
+    from torch_geometric.nn import GCNConv
+
+    torch.manual_seed(0)
+    layer = GCNConv(3, 3, bias=False)
+    torch.nn.init.eye_(layer.lin.weight)
+    edges = torch.tensor([[0, 1, 1, 2, 4], [1, 0, 2, 1, 3]])
+    rows = torch.randn(5, 3)
+    layout = Layout.of([3, 2], edges=edges)
+    torch.testing.assert_close(propagated(rows, layout), layer(rows, edges))
+
+
+def test_masked_nodes_are_a_floor_of_the_share_and_a_lone_node_stays(toys):
+    model = masked(toys, MaskedNodes, ratio=0.5)
+    batch = toys.batch(graph=toys.graph_tokens([5, 1, 0, 4], [(0, 1)]))
+    shown, found = seen(model, toys.step(model, batch))
+    hidden = (shown.values == 0).all(dim=1)
+    assert torch.bincount(shown.layout.segment[hidden], minlength=4).tolist() == [2, 0, 0, 2]
+    assert found.count == 4 == model.objective("objective").count(toys.step(model, batch))
+
+
+def test_a_share_of_hidden_nodes_gets_another_nodes_features(toys):
+    model = masked(toys, MaskedNodes, ratio=0.5, replace=1.0)
+    tokens = toys.graph_tokens([6, 6], [])
+    shown, _ = seen(model, toys.step(model, toys.batch(graph=tokens)))
+    for row in range(12):
+        graph = tokens.values[row // 6 * 6 : row // 6 * 6 + 6]
+        assert (graph == shown.values[row]).all(dim=1).any()
+    # a share too small to catch any node leaves every hidden node with the token
+    model = masked(toys, MaskedNodes, replace=1e-9)
+    few, _ = seen(model, toys.step(model, toys.batch(graph=tokens)))
+    assert (few.values == 0).all(dim=1).sum() == 6
+
+
+@pytest.mark.parametrize("decoder", ["graph", "linear"])
+@pytest.mark.parametrize("loss", ["cosine", "mse", "cross_entropy"])
+def test_hidden_features_can_not_be_seen(toys, decoder, loss):
+    model = masked(toys, MaskedNodes, decoder=decoder, loss=loss)
+    objective, out = model.objective("objective"), []
+    objective.head.register_forward_hook(lambda m, x, o: out.append(o.detach()))
+    tokens = rings(toys, count=2)
+    step = toys.step(model, toys.batch(graph=tokens))
+    shown, _ = seen(model, step)
+    hidden = (shown.values == 0).all(dim=1)
+    other = torch.where(hidden[:, None], tokens.values + 3, tokens.values)
+    objective(toys.step(model, toys.batch(graph=tokens.with_rows(other))))
+    assert torch.equal(*out) and hidden.sum() == 6
+
+
+def test_remasking_hides_what_the_encoder_made_of_hidden_nodes(toys):
+    model = masked(toys, MaskedNodes)
+    objective, out = model.objective("objective"), []
+    objective.head.register_forward_pre_hook(lambda m, x: out.append(x[0].detach()))
+    # without edges nothing is left to read a hidden node from
+    toys.loss(model, toys.batch(graph=toys.graph_tokens([4], [])))
+    assert out[0].abs().sum() == 0
+
+
+@pytest.mark.parametrize("decoder", ["graph", "linear"])
+def test_masked_nodes_are_learned(toys, decoder):
+    batch = toys.batch(graph=rings(toys))
+    first, last = toys.train(masked(toys, MaskedNodes, decoder=decoder), batch)
+    assert last < 0.4 * first
+
+
+def test_one_hot_features_are_classified(toys):
+    tokens = rings(toys)
+    kind = torch.nn.functional.one_hot(tokens.layout.segment % 4, 4).float()
+    model = masked(toys, MaskedNodes, loss="cross_entropy")
+    batch = toys.batch(graph=tokens.with_rows(kind))
+    first, last = toys.train(model, batch)
+    assert last < 0.4 * first
+    correct, count = toys.loss(model, batch).metrics["accuracy"]
+    assert correct / count > 0.6  # a node between two hidden ones has nothing to go by
+
+
+def test_noise_of_edges_is_the_same_both_ways_and_in_any_packing():
+    noise = torch.rand(6, generator=torch.Generator().manual_seed(0))
+    edges = torch.tensor([[0, 2, 1], [2, 0, 4]])
+    ends = edges.sort(dim=0).values
+    drawn = edge_noise(noise, ends, "a")
+    assert drawn[0] == drawn[1] != drawn[2]
+    moved = edge_noise(torch.cat([torch.rand(3), noise]), ends + 3, "a")
+    assert torch.equal(moved, drawn)
+    assert not torch.equal(edge_noise(noise, ends, "b"), drawn)
+    many = torch.rand(4000, generator=torch.Generator().manual_seed(1))
+    spread = edge_noise(many, torch.arange(4000).reshape(2, 2000), "a")
+    assert 0 <= spread.min() and spread.max() < 1 and abs(spread.mean() - 0.5) < 0.03
+
+
+def test_joined_pairs_are_found():
+    edges = torch.tensor([[0, 1, 3], [1, 2, 0]])
+    pairs = torch.tensor([[0, 1, 2, 3, 3], [1, 0, 2, 0, 3]])
+    assert joined(pairs, edges, 4).tolist() == [True, False, False, True, False]
+    assert joined(pairs, edges[:, :0], 4).tolist() == [False] * 5
+
+
+def test_kinds_and_values_leave_with_their_edges():
+    layout = Layout.of(
+        [3],
+        edges=torch.tensor([[0, 1, 2], [1, 2, 0]]),
+        edge_kinds=torch.tensor([4, 5, 6]),
+        edge_values=torch.tensor([[0.4], [0.5], [0.6]]),
+    )
+    left = without_edges(layout, torch.tensor([False, True, False]))
+    assert left.edges.tolist() == [[0, 2], [1, 0]] and left.edge_kinds.tolist() == [4, 6]
+    assert left.edge_values.flatten().tolist() == pytest.approx([0.4, 0.6])
+
+
+@pytest.mark.parametrize("undirected", [True, False])
+def test_hidden_edges_do_not_reach_the_encoder(toys, undirected):
+    model = masked(toys, MaskedEdges, ratio=0.4, undirected=undirected)
+    tokens = rings(toys, count=8)
+    step = toys.step(model, toys.batch(graph=tokens))
+    shown, found = seen(model, step)
+    _, held, drawn, counted = model.objective("objective")._draw(step)
+    left = {tuple(e) for e in shown.layout.edges.T.tolist()}
+    every = {tuple(e) for e in tokens.layout.edges.T.tolist()}
+    for a, b in held.T.tolist():
+        assert (a, b) in every and (a, b) not in left
+        assert not undirected or ((b, a) not in left and a < b)
+    assert len(left) + held.shape[1] * (2 if undirected else 1) == len(every)
+    assert 0.2 < 1 - len(left) / len(every) < 0.6
+    for (a, b), good in zip(drawn.T.tolist(), counted.tolist(), strict=True):
+        assert a // 6 == b // 6  # in one graph
+        assert good == (a != b and (a, b) not in every)
+    assert int(found.count) == held.shape[1] + int(counted.sum())
+    assert int(model.objective("objective").count(step)) == int(found.count)
+
+
+@pytest.mark.parametrize("score", ["dot", "mlp"])
+def test_masked_edges_are_learned(toys, score):
+    tokens = rings(toys, count=8)
+    # opposite nodes look alike, so that neighbours can be told from others by their features
+    angle = tokens.layout.within * (2 * torch.pi / 6)
+    values = torch.stack([angle.cos(), angle.sin(), (2 * angle).cos(), (2 * angle).sin()], dim=1)
+    batch = toys.batch(graph=tokens.with_rows(values))
+    model = masked(toys, MaskedEdges, ratio=0.3, score=score)
+    first, last = toys.train(model, batch)
+    assert last < 0.8 * first
+    above, count = toys.loss(model, batch, number=999).metrics["auc"]
+    assert above / count > 0.75
+
+
+@pytest.mark.parametrize("kind", [MaskedNodes, MaskedEdges])
+@pytest.mark.parametrize("lengths", [[], [0], [1, 0], [3]])
+@pytest.mark.parametrize("bare", [True, False])
+def test_graphs_without_nodes_or_edges_are_finite(toys, kind, lengths, bare):
+    tokens = toys.graph_tokens(lengths, [])
+    if bare:
+        tokens = Tokens(replace(tokens.layout, edges=None), values=tokens.values)
+    model = masked(toys, kind)
+    found = toys.loss(model, toys.batch(graph=tokens))
+    assert toys.gradients_are_finite(model, found)
+    assert all(p.grad is not None for p in model.objective("objective").parameters())
+
+
+@pytest.mark.parametrize("kind", [MaskedNodes, MaskedEdges])
+def test_streams_without_edges_are_refused(toys, kind):
+    with pytest.raises(ValueError, match="edges"):
+        kind(toys.info(graph=8), stream="graph")
+    with pytest.raises(ValueError, match="ratio"):
+        masked(toys, kind, ratio=0.0)
