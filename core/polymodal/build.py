@@ -21,7 +21,7 @@ from polymodal.evaluation import Evaluation
 from polymodal.freezing import freeze
 from polymodal.loader import StreamReading
 from polymodal.method import Method, Tracker
-from polymodal.model import PretrainingModel
+from polymodal.model import PretrainingModel, stream_info
 from polymodal.noise import hash_words
 from polymodal.objective import Objective, View
 from polymodal.plugins import Plugins, installed
@@ -242,7 +242,7 @@ class Builder:
     def info(self) -> dict[str, StreamInfo]:
         """What objectives may know of each stream."""
         return {
-            s: StreamInfo(self.specs[s], self.encoders[self.config.encoder_of(s)].width)
+            s: stream_info(self.specs[s], self.encoders[self.config.encoder_of(s)])
             for s in self.stream_names
         }
 
@@ -301,15 +301,15 @@ class Builder:
 
     def _check_needs(self, where: str, needs: Mapping[str, Need]) -> None:
         for stream, need in needs.items():
-            if stream not in self.specs:
+            if stream not in self.info:
                 hint = nearest(stream, self.specs)
                 self._problems.append(
                     f"{self.origin.of(where)}: no stream is called {stream!r}.{hint}"
                 )
                 continue
-            unmet = need.unmet(self.specs[stream])
+            unmet = need.unmet(self.info[stream])
             if unmet:
-                fits = [s for s, spec in self.specs.items() if need.unmet(spec) is None]
+                fits = [s for s, info in self.info.items() if need.unmet(info) is None]
                 hint = f" Streams that would do: {', '.join(fits)}." if fits else ""
                 self._problems.append(
                     f"{self.origin.of(where)}: on stream {stream!r} it {unmet}.{hint}"

@@ -19,8 +19,8 @@ FromRun = Annotated[Value, FROM_RUN]
 """`spec: FromRun[TokenSpec]`: given by the run, not an option.
 
 The run offers, by argument name: to an encoder `spec` (TokenSpec of its streams); to an
-objective, module, method or evaluation `streams` (Mapping[str, StreamInfo]); to a tokenizer and
-an encoder `context` (Mapping[str, object], what the data sources expose beside samples).
+objective, fusion, method or evaluation `info` (Mapping[str, StreamInfo]); to a tokenizer and an
+encoder `context` (Mapping[str, object], what the data sources expose beside samples).
 """
 
 
@@ -40,6 +40,7 @@ class TokenSpec:
     kinds: tuple[str, ...] = ("content",)  # names of Layout.kinds, by number
     special: Mapping[str, int] = field(default_factory=dict)  # ids by role: mask, begin, end ...
     channels: Mapping[str, int] = field(default_factory=dict)  # further ids by token, how many
+    structure: tuple[str, ...] = ()  # channels that say how tokens belong together: word ...
     edges: bool = False
     edge_kinds: int = 0
     edge_features: int = 0
@@ -55,6 +56,7 @@ class StreamInfo:
 
     spec: TokenSpec
     width: int  # of the encoder's vectors
+    causal: bool = False  # whether the encoder sees earlier tokens alone
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,11 @@ class Need:
     channels: tuple[str, ...] = ()
     axes: int | None = None
     bounded: bool = False  # spec.extent must be known
+    causal: bool = False  # the encoder must see earlier tokens alone
 
-    def unmet(self, spec: TokenSpec) -> str | None:
-        """Return why a stream of this spec will not do, or None if it will."""
+    def unmet(self, info: StreamInfo) -> str | None:
+        """Return why a stream will not do, or None if it will."""
+        spec = info.spec
         if self.ids and not spec.vocabulary:
             return "needs tokens with ids, but its tokens are values"
         if self.values and not spec.features:
@@ -81,10 +85,12 @@ class Need:
             if role not in spec.special:
                 return f"needs a special token {role!r}, but its tokenizer has none"
         for channel in self.channels:
-            if channel not in spec.channels:
+            if channel not in spec.channels and channel not in spec.structure:
                 return f"needs the channel {channel!r}, but its tokenizer has none"
         if self.axes is not None and self.axes != spec.axes:
             return f"needs positions with {self.axes} axes, but its tokenizer makes {spec.axes}"
         if self.bounded and spec.extent is None:
             return "needs positions with a known bound, but its tokenizer sets none"
+        if self.causal and not info.causal:
+            return "needs a causal encoder, but its encoder lets tokens see later ones: set causal"
         return None

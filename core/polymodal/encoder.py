@@ -30,6 +30,7 @@ class Encoder(nn.Module, ABC):
     """
 
     width: int  # of the vectors
+    causal: bool = False  # whether a token sees earlier ones alone
 
     @abstractmethod
     def embed(self, tokens: Tokens) -> Encoded:
@@ -69,7 +70,7 @@ class Encoder(nn.Module, ABC):
 class Fusion(nn.Module, ABC):
     """Lets several streams attend to each other: takes several `Encoded`, returns several.
 
-    Its constructor takes `streams: FromRun[Mapping[str, StreamInfo]]` beside its options. A config
+    Its constructor takes `info: FromRun[Mapping[str, StreamInfo]]` beside its options. A config
     names fusions under `modules`; objectives share them by that name.
     """
 

@@ -9,7 +9,7 @@ follows the rows.
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -74,14 +74,11 @@ class Layout:
             raise ValueError(f"{self.owner.shape[0]} owners for {len(self.lengths)} segments")
         if self.edges is None and (self.edge_kinds is not None or self.edge_values is not None):
             raise ValueError("edge_kinds and edge_values need edges")
-        if self.edges is not None:
-            if self.edges.dim() != 2 or self.edges.shape[0] != 2:
-                raise ValueError(f"edges must be 2 by edge, got {tuple(self.edges.shape)}")
-            count = self.edges.shape[1]
-            for name in ("edge_kinds", "edge_values"):
-                rows = getattr(self, name)
-                if rows is not None and rows.shape[0] != count:
-                    raise ValueError(f"{rows.shape[0]} {name} for {count} edges")
+        if self.edges is not None and (self.edges.dim() != 2 or self.edges.shape[0] != 2):
+            raise ValueError(f"edges must be 2 by edge, got {tuple(self.edges.shape)}")
+        for name, rows in {"edge_kinds": self.edge_kinds, "edge_values": self.edge_values}.items():
+            if rows is not None and self.edges is not None and len(rows) != self.edges.shape[1]:
+                raise ValueError(f"{len(rows)} {name} for {self.edges.shape[1]} edges")
 
     @classmethod
     def of(
@@ -108,8 +105,8 @@ class Layout:
             owner = torch.as_tensor(owner, dtype=torch.int64, device=positions.device)
             if samples is None:
                 raise ValueError("a layout with owners must say how many samples there are")
-        count = len(counts) if samples is None else samples
-        return cls(counts, offsets, count, positions, owner, **rest)
+        samples = len(counts) if samples is None else samples
+        return cls(counts, offsets, samples, positions, owner, **rest)
 
     @classmethod
     def empty(cls, samples: int, *, axes: int = 1) -> "Layout":
@@ -170,17 +167,16 @@ class Layout:
 
         What is kept lives as long as the layout, and neither moves nor is pickled with it.
         """
-        kept = self.__dict__.setdefault("_cache", {})
+        kept: dict[Hashable, Value] = self.__dict__.setdefault("_cache", {})
         if name not in kept:
             kept[name] = make()
-        value: Value = kept[name]
-        return value
+        return kept[name]
 
     def __getstate__(self) -> dict[str, Any]:
-        names = {each.name for each in fields(self)} | {"owners"}
-        return {name: value for name, value in self.__dict__.items() if name in names}
+        keep = {"owners", *(each.name for each in fields(self))}
+        return {name: value for name, value in self.__dict__.items() if name in keep}
 
-    def validate(self) -> Self:
+    def validate(self) -> "Layout":
         """Check what shapes can't tell: offsets, owners and edges; waits for the device.
 
         Raises:
@@ -259,13 +255,20 @@ class Layout:
         chosen = _host(samples)
         if self.owner is None:
             return self.selected(chosen)
-        segments: list[list[int]] = [[] for _ in range(self.samples)]
-        for segment, sample in enumerate(self.owners):
-            segments[sample].append(segment)
-        picked = [(row, s) for row, sample in enumerate(chosen) for s in segments[sample]]
+        picked = self._owned(chosen)
         new, rows = self.selected([segment for _, segment in picked])
         owner = torch.tensor([row for row, _ in picked], dtype=torch.int64, device=self.device)
         return replace(new, owner=owner, samples=len(chosen)), rows
+
+    def owned(self, samples: Sequence[int] | Tensor) -> list[int]:
+        """Return the segments these samples own, sample by sample; host only."""
+        return [segment for _, segment in self._owned(_host(samples))]
+
+    def _owned(self, samples: Sequence[int]) -> list[tuple[int, int]]:
+        segments: list[list[int]] = [[] for _ in range(self.samples)]
+        for segment, sample in enumerate(self.owners):
+            segments[sample].append(segment)
+        return [(place, s) for place, sample in enumerate(samples) for s in segments[sample]]
 
     @staticmethod
     def stacked(layouts: Sequence["Layout"]) -> "Layout":
@@ -333,7 +336,7 @@ class Layout:
         return layout, order, places
 
     def pad(
-        self, rows: Shaped[Tensor, "token *feature"], fill: float = 0
+        self, rows: Shaped[Tensor, "token *feature"], fill: int | float = 0
     ) -> Shaped[Tensor, "segment longest *feature"]:
         """Lay rows out as a rectangle; segments of equal length are a view, not a copy."""
         shape = (self.segments, self.longest, *rows.shape[1:])
@@ -437,24 +440,16 @@ def _chain_structure(layouts: Sequence[Layout]) -> dict[str, Any]:
         none = _zeros(layouts[0], 2, 0)
         edges = [none if each.edges is None else each.edges for each in layouts]
         structure["edges"] = torch.cat([e + s for e, s in zip(edges, shifts, strict=True)], dim=1)
-        sizes = [each.shape[1] for each in edges]
-        if any(each.edge_kinds is not None for each in layouts):
-            structure["edge_kinds"] = torch.cat(
-                [
-                    _zeros(each, size) if each.edge_kinds is None else each.edge_kinds
-                    for each, size in zip(layouts, sizes, strict=True)
-                ]
-            )
-        values = [each.edge_values for each in layouts if each.edge_values is not None]
-        if values:
-            structure["edge_values"] = torch.cat(
-                [
-                    values[0].new_zeros(size, values[0].shape[1])
-                    if each.edge_values is None
-                    else each.edge_values
-                    for each, size in zip(layouts, sizes, strict=True)
-                ]
-            )
+        for name in ("edge_kinds", "edge_values"):
+            found: list[Tensor | None] = [getattr(each, name) for each in layouts]
+            known = next((rows for rows in found if rows is not None), None)
+            if known is not None:
+                structure[name] = torch.cat(
+                    [
+                        known.new_zeros(e.shape[1], *known.shape[1:]) if rows is None else rows
+                        for rows, e in zip(found, edges, strict=True)
+                    ]
+                )
     return structure
 
 

@@ -54,7 +54,7 @@ class PretrainingModel(nn.Module):
     @property
     def info(self) -> dict[str, StreamInfo]:
         """What objectives may know of each stream."""
-        return {s: StreamInfo(self.specs[s], self.encoder(s).width) for s in self.streams}
+        return {s: stream_info(self.specs[s], self.encoder(s)) for s in self.streams}
 
     def encoder(self, stream: str) -> Encoder:
         """Return the encoder of a stream.
@@ -112,10 +112,10 @@ class PretrainingModel(nn.Module):
             objectives: the ones to compute; all unless given. The same on every rank.
         """
         step = Step(self, batch, number=number, total=total, seed=seed)
-        losses = {
-            name: self.objective(name)(step)
-            for name in (self.objectives if objectives is None else objectives)
-        }
+        losses = {}
+        for name in self.objectives if objectives is None else objectives:
+            step.objective = name
+            losses[name] = self.objective(name)(step)
         if world_size() > 1 and losses:
             # DDP and FSDP wait for a gradient of every parameter; give each one a zero.
             first = next(iter(losses))
@@ -164,6 +164,11 @@ class PretrainingModel(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.grad is not None and not name.startswith(prefixes):
                 parameter.grad = None
+
+
+def stream_info(spec: TokenSpec, encoder: Encoder) -> StreamInfo:
+    """Return what objectives may know of a stream with this spec and encoder."""
+    return StreamInfo(spec, encoder.width, encoder.causal)
 
 
 def total_loss(

@@ -46,7 +46,7 @@ class View:
 class Objective(nn.Module, ABC):
     """A pre-training task: hide or build part of a batch, score how well it is recovered.
 
-    Its constructor takes `streams: FromRun[Mapping[str, StreamInfo]]` beside its options, and
+    Its constructor takes `info: FromRun[Mapping[str, StreamInfo]]` beside its options, and
     checks them there. Which modules run may depend on the step and the config, never on the data:
     with no row that has what it needs it makes the same passes over zero rows.
     """

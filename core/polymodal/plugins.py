@@ -148,6 +148,26 @@ class Plugin:
     traceback: str | None = None
 
 
+def _hooks_of(module: object) -> ModuleType:
+    """Return a module with the hooks alone.
+
+    Handed the plugin itself, pluggy would look at every name `dir` shows, and so import what the
+    plugin only loads on demand; and it would ignore a hook that no specification names.
+
+    Raises:
+        PluginError: a hook that no specification names.
+    """
+    known = {name for name in vars(hookspecs) if name.startswith("polymodal_")}
+    hooks = ModuleType(getattr(module, "__name__", type(module).__name__))
+    for name, value in vars(module).items():
+        if getattr(value, "polymodal_impl", None) is None:
+            continue
+        if name not in known:
+            raise PluginError(f"it implements an unknown hook {name!r}.{nearest(name, known)}")
+        setattr(hooks, name, value)
+    return hooks
+
+
 class Plugins:
     """The plugins of this environment, or those registered by hand; loads each one once."""
 
@@ -248,12 +268,11 @@ class Plugins:
                     f"it is built for interface version {plugin.interface}, this polymodal has "
                     f"version {hookspecs.INTERFACE}. Upgrade: pip install -U polymodal"
                 )
-            self.manager.register(module, plugin.name)
-            self._check_hooks(plugin.name)
+            hooks = _hooks_of(module)
+            self.manager.register(hooks, plugin.name)
             registry = Registry(plugin)
-            others = [p for p in self.manager.get_plugins() if p is not module]
-            register = self.manager.subset_hook_caller("polymodal_register", others)
-            register(registry=registry)
+            others = [p for p in self.manager.get_plugins() if p is not hooks]
+            self.manager.subset_hook_caller("polymodal_register", others)(registry=registry)
             plugin.components = registry.components
         except Exception as error:
             if self.manager.has_plugin(plugin.name):
@@ -266,18 +285,6 @@ class Plugins:
             )
             plugin.traceback = traceback.format_exc()
         return plugin
-
-    def _check_hooks(self, name: str) -> None:
-        """Refuse hooks that no specification names; pluggy alone would ignore them."""
-        known = {n for n in dir(hookspecs) if n.startswith("polymodal_")}
-        module = self.manager.get_plugin(name)
-        for attribute in dir(module):
-            if getattr(getattr(module, attribute, None), "polymodal_impl", None) is None:
-                continue
-            if attribute not in known:
-                raise PluginError(
-                    f"it implements an unknown hook {attribute!r}.{nearest(attribute, known)}"
-                )
 
     def all(self) -> list[Plugin]:
         """Load every plugin and return them by name, broken and blocked ones included."""

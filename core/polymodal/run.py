@@ -107,13 +107,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def config_values(config: Config) -> dict[str, Any]:
-    """Return a config as plain values, defaults left out."""
-    values: dict[str, Any] = config.model_dump(mode="json", exclude_defaults=True)
+    """Return a config as plain values, its defaults written out."""
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
     return values
 
 
 def config_yaml(config: Config) -> str:
-    """Return a config as YAML, defaults left out."""
+    """Return a config as YAML, its defaults written out."""
     return yaml.safe_dump(config_values(config), sort_keys=False, allow_unicode=True)
 
 

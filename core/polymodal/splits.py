@@ -52,7 +52,8 @@ class SplitSource:
                     f"data.sources.{self.name}.fields.{new}: the source has no column "
                     f"{old!r}.{nearest(old, columns)}"
                 )
-        kept = [column for column in columns if column not in self._fields]
+        moved = {*self._fields, *self._fields.values()}
+        kept = [column for column in columns if column not in moved]
         return (*kept, *(new for new, old in self._fields.items() if old is not None))
 
     def rows_of(self, split: Split) -> np.ndarray:
@@ -77,7 +78,8 @@ class SplitSource:
         return [row if isinstance(row, UnreadableError) else self._rename(row) for row in rows]
 
     def _rename(self, row: Sample) -> Sample:
-        kept: dict[str, Any] = {k: v for k, v in row.items() if k not in self._fields}
+        moved = {*self._fields, *self._fields.values()}
+        kept: dict[str, Any] = {name: value for name, value in row.items() if name not in moved}
         kept.update({new: row.get(old) for new, old in self._fields.items() if old is not None})
         return kept
 

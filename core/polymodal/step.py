@@ -1,6 +1,6 @@
 """Step: one optimisation step's view of batch and model, handed to each objective."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from polymodal.batch import Batch
 from polymodal.encoder import NO_TAPS, Encoder, Taps
+from polymodal.layout import Layout
 from polymodal.noise import uniform
 from polymodal.tokens import Encoded, Tokens
 
@@ -36,6 +37,7 @@ class Step:
         self.number = number  # of the optimisation step, from 0
         self.total = total  # how many steps the run has, if it says
         self.seed = seed
+        self.objective = ""  # the name of the one at work: two of a kind draw different noise
         self._encoded: dict[tuple[str, Taps], Encoded] = {}
 
     @property
@@ -82,19 +84,26 @@ class Step:
         return self.batch.fields[field]
 
     def uniform(self, name: str, tokens: Tokens) -> Float[Tensor, " token"]:
-        """Return noise in [0, 1) for each token, hashed from (seed, step, name, sample, place).
+        """Return noise in [0, 1) for each token of this batch's samples, in order.
 
-        The same on any number of ranks and in any packing, so nothing random needs saving.
-        `tokens` has the samples of this batch, in order.
+        Hashed from (seed, step, objective, name, sample, place): the same on any number of ranks
+        and in any packing, so nothing random needs saving.
         """
-        return uniform(self.batch.keys, tokens.layout, seed=self.seed, step=self.number, name=name)
+        return self._uniform(name, tokens.layout)
 
     def uniform_samples(self, name: str) -> Float[Tensor, " sample"]:
         """Return noise in [0, 1) for each sample of the batch."""
-        from polymodal.layout import Layout
-
         one = Layout.of([1] * self.batch.samples).to(self.batch.keys.device)
-        return uniform(self.batch.keys, one, seed=self.seed, step=self.number, name=name)
+        return self._uniform(name, one)
+
+    def _uniform(self, name: str, layout: Layout) -> Tensor:
+        return uniform(
+            self.batch.keys,
+            layout,
+            seed=self.seed,
+            step=self.number,
+            name=f"{self.objective}/{name}",
+        )
 
     def gather(self, rows: Float[Tensor, "row width"]) -> Float[Tensor, "all_rows width"]:
         """Return the rows of all ranks, first rank first, with gradients back to each."""
@@ -107,8 +116,3 @@ class Step:
         found = torch.autograd.grad(output, list(inputs), retain_graph=True, allow_unused=True)
         pairs = zip(found, inputs, strict=True)
         return tuple(torch.zeros_like(i) if g is None else g for g, i in pairs)
-
-
-def presence(batch: Batch) -> Mapping[str, bool]:
-    """Return, for each stream, whether any sample of the batch has tokens in it."""
-    return {name: tokens.layout.tokens > 0 for name, tokens in batch.streams.items()}

@@ -72,7 +72,7 @@ class Tokens:
         return items[0].with_rows(rows, layout), places
 
     def padded(
-        self, fill: float = 0
+        self, fill: int | float = 0
     ) -> tuple[Shaped[Tensor, "segment longest *feature"], Bool[Tensor, "segment longest"]]:
         """Return a rectangle of ids or values, and which of its cells hold a token."""
         return self.layout.pad(self.rows, fill), self.layout.filled
@@ -114,7 +114,7 @@ class Encoded:
     source: Int[Tensor, " input_token"] | None = None
     hidden: Mapping[int, Float[Tensor, "token width"]] = field(default_factory=dict)
     # attention: for each tapped block, a map [head, token, token] a segment
-    attention: Mapping[int, tuple[Float[Tensor, "head query key"], ...]] = field(
+    attention: Mapping[int, tuple[Float[Tensor, "head _query _key"], ...]] = field(
         default_factory=dict
     )
 
@@ -138,6 +138,14 @@ class Encoded:
         """Return these segments, each a sample of its own, in any order, repeats allowed."""
         layout, rows = self.layout.selected(segments)
         index = torch.as_tensor(segments, dtype=torch.int64, device=self.vectors.device)
+        return Encoded(layout, self.vectors[rows], self.pooled[index])
+
+    def take(self, samples: Sequence[int] | Tensor) -> "Encoded":
+        """Return these samples with all segments they own, in any order, repeats allowed."""
+        layout, rows = self.layout.taken(samples)
+        index = torch.tensor(
+            self.layout.owned(samples), dtype=torch.int64, device=self.pooled.device
+        )
         return Encoded(layout, self.vectors[rows], self.pooled[index])
 
     def keep(
@@ -199,7 +207,7 @@ class Encoded:
         raise ValueError(f"reduce must be mean, sum, max or first, got {reduce!r}")
 
     def padded(
-        self, fill: float = 0
+        self, fill: int | float = 0
     ) -> tuple[Float[Tensor, "segment longest width"], Bool[Tensor, "segment longest"]]:
         """Return a rectangle of vectors, and which of its cells hold a token."""
         return self.layout.pad(self.vectors, fill), self.layout.filled

@@ -20,8 +20,9 @@ A `Point` is an identity called with (vectors, layout): replace it by any module
 vectors for the same rows.
 """
 
+import inspect
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,7 +38,7 @@ from polymodal.tokens import Encoded
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "swiglu"]
 EdgeMode = Literal["ignore", "restrict", "bias"]
-Maps = tuple[Float[Tensor, "head query key"], ...]
+Maps = tuple[Float[Tensor, "head _query _key"], ...]
 
 EPSILON = 1e-6  # of layer norms, as timm's ViT
 
@@ -273,6 +274,12 @@ class Transformer(nn.Module):
         super().__init__()
         if width <= 0 or heads <= 0 or width % heads:
             raise ValueError(f"heads must divide the width, got {heads} heads for {width}")
+        choices = {"norm": (norm, Norm), "activation": (activation, Activation),
+                   "edges": (edges, EdgeMode)}  # fmt: skip
+        for name, (value, choice) in choices.items():
+            if value not in get_args(choice):
+                allowed = ", ".join(get_args(choice))
+                raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
         if depth < 0:
             raise ValueError(f"depth must be 0 or more, got {depth}")
         for name, share in {"dropout": dropout, "drop_path": drop_path}.items():
@@ -282,6 +289,7 @@ class Transformer(nn.Module):
         self.edges = edges
         self.cross_width = cross_width
         self.gradient_checkpointing = gradient_checkpointing
+        self.compiled = False
         self.rotary = Rotary(width // heads, rotary_axes) if rotary_axes else None
         self.edge_kind_bias = self.edge_value_bias = None
         if edges != "ignore":
@@ -333,7 +341,14 @@ class Transformer(nn.Module):
             None if self.rotary is None else self.rotary(layout),
             self.edge_bias(layout),
         )
-        keeps = self._keep(layout, vectors.dtype)
+        if self.compiled and min(layout.tokens, memory.layout.tokens if memory else 2) < 2:
+            with torch.compiler.set_stance("force_eager"):
+                return self._through(vectors, around, taps)
+        return self._through(vectors, around, taps)
+
+    def _through(self, vectors: Tensor, around: Surroundings, taps: Taps) -> Hidden:
+        depth = len(self.blocks)
+        keeps = self._keep(around.layout, vectors.dtype)
         hidden: dict[int, Tensor] = {}
         attention: dict[int, Maps] = {}
         for number, block in enumerate(self.blocks):
@@ -368,16 +383,23 @@ class Transformer(nn.Module):
         return bias
 
     def compile_blocks(self, *, backend: str = "inductor") -> None:
-        """Compile each block, for any number of tokens; attention stays outside the graphs.
+        """Compile the blocks, for any number of tokens and any lengths of segments.
 
-        Numbers of tokens above one share one compilation; 0 and 1 have one each.
+        All blocks share one compilation (one more for evaluation, and for taps of attention).
+        Attention stays outside the graphs, and a pass over fewer than two tokens, for which
+        torch would compile anew, is not compiled at all.
         """
         outside = torch.compiler.disable(attend)
+        # Transformers of several widths share the code, and torch allows 8 compilations of it.
+        # Before it takes a limit here, `torch._dynamo.config.recompile_limit` sets one for all.
+        limits = inspect.signature(torch.compile).parameters.keys() & {"recompile_limit"}
+        options = dict.fromkeys(limits, 64)
+        self.compiled = True
         for block in self.blocks:
             for module in block.modules():
                 if isinstance(module, SelfAttention | CrossAttention):
                     module.attend = outside
-            block.compile(dynamic=True, backend=backend)
+            block.compile(dynamic=True, backend=backend, **options)
 
     def _keep(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
         """Factors of drop path, [block, 2, token, 1]; None where nothing is dropped."""

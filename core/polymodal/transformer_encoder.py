@@ -1,7 +1,7 @@
 """The encoder of most modalities: a stem for ids or values, and the packed transformer."""
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polymodal.component import FromRun, TokenSpec
 from polymodal.encoder import NO_TAPS, Encoder, Taps
 from polymodal.layout import Layout, ranges
-from polymodal.positions import Positions
+from polymodal.positions import PositionKind, Positions
 from polymodal.tokens import Encoded, Tokens, segment_mean
 from polymodal.transformer import Activation, EdgeMode, Norm, Transformer
 
@@ -33,8 +33,7 @@ SIZES: Final[dict[str, tuple[int, int, int]]] = {  # width, depth, heads
 class Stem(nn.Module):
     """A token's own vector, from its id or values, and what its kind, channels and place add."""
 
-    def __init__(self, spec: TokenSpec, width: int, positions: Literal["sinusoidal", "learned",
-                 "none"]):  # fmt: skip
+    def __init__(self, spec: TokenSpec, width: int, positions: PositionKind):
         super().__init__()
         self.tokens: nn.Embedding | nn.Linear
         if spec.vocabulary:
@@ -125,6 +124,10 @@ class TransformerEncoder(Encoder):
     ):
         super().__init__()
         width, depth, heads = _dimensions(size, width, depth, heads)
+        for name, value, choice in [("pool", pool, Pool), ("positions", positions, PositionChoice)]:
+            if value not in get_args(choice):
+                allowed = ", ".join(get_args(choice))
+                raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
         if pool == "class" and causal:
             raise ValueError(
                 'a causal class token would see nothing: use pool "last" with causal attention'
@@ -138,6 +141,7 @@ class TransformerEncoder(Encoder):
             )
         self.spec = spec
         self.width = width
+        self.causal = causal
         self.pool = pool
         self.edges = edges
         self.stem = Stem(spec, width, "none" if positions == "rotary" else positions)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from polymodal.errors import UnreadableError
 
+BLOCK = 2**20  # frames read at once
 PREROLL = 0.25  # seconds decoded before the start asked for
 
 
@@ -72,9 +73,17 @@ def _by_soundfile(
                     f"start is {start:g} s, but the sound lasts {file.frames / rate:g} s"
                 )
             file.seek(first)
-        count = -1 if seconds is None else max(1, round(seconds * rate))
-        samples = file.read(count, dtype="float32", always_2d=True)
-    return samples.T, rate
+        left = file.frames if seconds is None else max(1, round(seconds * rate))
+        # Block by block: a broken header may promise more than memory holds.
+        blocks = [np.zeros((0, file.channels), np.float32)]
+        while left > 0:
+            asked = min(left, BLOCK)
+            block = file.read(asked, dtype="float32", always_2d=True)
+            blocks.append(block)
+            left -= asked
+            if len(block) < asked:
+                break
+    return np.concatenate(blocks).T, rate
 
 
 def _by_av(
@@ -89,7 +98,9 @@ def _by_av(
             if not container.streams.audio:
                 raise UnreadableError("it has no sound")
             audio = container.streams.audio[0]
-            rate = int(audio.rate)
+            if audio.codec_context is None or not audio.codec_context.sample_rate:
+                raise UnreadableError("its sound is of a kind that FFmpeg has no decoder for")
+            rate = int(audio.codec_context.sample_rate)
             first = round(start * rate)
             last = None if seconds is None else first + max(1, round(seconds * rate))
             if first and audio.time_base is not None:
@@ -111,9 +122,9 @@ def _by_av(
                     place += piece.shape[1]
                 if last is not None and place >= last:
                     break
-    except av.FFmpegError as error:
+    except (av.FFmpegError, ValueError) as error:  # ValueError: the rate or channels change midway
         if not pieces:  # a broken tail keeps what came before it
-            raise UnreadableError(str(error.strerror or error)) from None
+            raise UnreadableError(str(getattr(error, "strerror", None) or error)) from None
     if not pieces:
         raise UnreadableError(f"it has no samples from {start:g} s on")
     return np.concatenate(pieces, axis=1), rate

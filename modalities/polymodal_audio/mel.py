@@ -132,6 +132,11 @@ class MelPatches(Tokenizer):
         """How many samples lie under one column of patches."""
         return self.patch[0] * self.hop
 
+    @property
+    def _random(self) -> bool:
+        time = self.time_masks * self.time_width
+        return self.crop == "random" or time + self.frequency_masks * self.frequency_width > 0
+
     def _columns(self, samples: int) -> int:
         return frame_count(samples, frame=self.stretch, hop=self.stretch)
 
@@ -157,11 +162,15 @@ class MelPatches(Tokenizer):
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
         """Return the patches of each sound, or with `on_device` the samples under them."""
+        if generators is not None and self._random:
+            generators = list(generators)  # a lazy sequence would make each one anew when asked
         waveforms = cropped(
             raws, most=self.most, random=self.crop == "random", generators=generators
         )
         stretches, columns = framed(waveforms, frame=self.stretch, hop=self.stretch)
-        channels = {} if generators is None else self._hidden(waveforms, columns, generators)
+        channels: dict[str, Tensor] = {}
+        if generators is not None and self._random:
+            channels = self._hidden(waveforms, columns, generators)
         tokens = Tokens(Layout.of(columns, channels=channels), values=stretches)
         return tokens if self.on_device else self._patches(tokens)
 

@@ -13,6 +13,7 @@ from polymodal.tokenizer import Reader
 from polymodal_audio.decoding import decode
 
 MOST_CHANNELS = 64
+RATES = range(100, 10_000_001)  # a broken header would else ask for gigabytes of resampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,8 @@ class SoundReader(Reader):
             raise UnreadableError("the sound has no samples")
         if not np.isfinite(channels).all():
             raise UnreadableError("the sound has samples that are NaN or infinite")
+        if rate not in RATES:
+            raise UnreadableError(f"a sound of {rate} samples a second is no sound")
         samples = self._mix(channels)
         if self.rate is not None and rate != self.rate:
             samples = _resampled(samples, rate, self.rate)

@@ -69,10 +69,11 @@ def mel_power(
     if signal.shape[0] < n_fft:
         return power  # too short for one stretch: `first` must be empty
     stretches = signal.unfold(0, n_fft, 1)  # every stretch there is, as a view
-    for begin in range(0, len(first), frames_at_once):
-        chosen = slice(begin, begin + frames_at_once)
-        spectrum = torch.fft.rfft(stretches[first[chosen]] * window)
-        power[chosen] = (spectrum.real.square() + spectrum.imag.square()) @ bank
+    with torch.autocast(signal.device.type, enabled=False):  # bfloat16 would ruin quiet bands
+        for begin in range(0, len(first), frames_at_once):
+            chosen = slice(begin, begin + frames_at_once)
+            spectrum = torch.fft.rfft(stretches[first[chosen]] * window)
+            power[chosen] = (spectrum.real.square() + spectrum.imag.square()) @ bank
     return power
 
 

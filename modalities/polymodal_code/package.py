@@ -98,8 +98,10 @@ class PackageFunctions(Source):
         docstring: its first paragraph on one line, or the whole.
         documented: leave out functions without a docstring.
         private: take names with a leading underscore too.
-        min_code, max_code: bounds on the length of the code, in characters.
-        min_docstring, max_docstring: bounds on the length of the docstring, in characters.
+        min_code: leave out functions with fewer characters of code.
+        max_code: leave out functions with more.
+        min_docstring: leave out docstrings with fewer characters.
+        max_docstring: leave out docstrings with more.
 
     Raises:
         ValueError: no modules, or bounds that leave nothing.

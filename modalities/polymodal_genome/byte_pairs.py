@@ -74,6 +74,7 @@ class BaseBytePairs(SubwordTokenizer):
             kinds=plain.kinds,
             special=plain.special,
             units="pieces",
+            structure=plain.structure,
         )
 
     def check(self, raw: Any) -> None:

@@ -33,8 +33,20 @@ class GenomeTransformer(Encoder):
     Args:
         spec: what the tokens are like; the other strand needs those of `genome.bases` or
             `genome.kmers`.
-        size, width, depth, heads, mlp_ratio, norm, activation, positions, causal, pool, registers,
-            dropout, drop_path, gradient_checkpointing: as in `TransformerEncoder`.
+        size: width, depth and heads by name, as in `TransformerEncoder`.
+        width: instead of the size's.
+        depth: instead of the size's.
+        heads: instead of the size's.
+        mlp_ratio: hidden width of the perceptrons, in widths.
+        norm: "pre" or "post".
+        activation: "gelu" or "swiglu".
+        positions: "rotary", which tells distances alone, or as in `TransformerEncoder`.
+        causal: no token sees a later one of its segment.
+        pool: "mean" over content, a "class" token, or the "first" or "last" token.
+        registers: further tokens that live inside the trunk.
+        dropout: of attention weights and branches.
+        drop_path: share of segments that skip a branch, at the last block.
+        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
         reverse_complement: "average" pools over both strands, "none" over the one given.
 
     Raises:

@@ -123,6 +123,14 @@ def _nodes(value: Any) -> Shaped[np.ndarray, "node *feature"]:
     return _columns(array)
 
 
+def missing_reverse(
+    edges: Int[np.ndarray, "2 edge"], nodes: int
+) -> Int[np.ndarray, " one_way_edge"]:
+    """Return the numbers of the edges whose reverse is not there."""
+    forward, backward = edges[0] * nodes + edges[1], edges[1] * nodes + edges[0]
+    return np.flatnonzero(~np.isin(backward, forward))
+
+
 def from_pyg(data: Any) -> Graph:
     """Return the graph of a `torch_geometric.data.Data`.
 
@@ -154,14 +162,14 @@ def to_pyg(graph: Graph) -> Any:
     """
     from polymodal_graph.pyg import Data
 
-    nodes = torch.from_numpy(graph.nodes)
+    nodes = torch.tensor(graph.nodes)  # copied: arrays out of Arrow tables are read-only
     more = {}
     if graph.edge_kinds is not None:
-        more["edge_type"] = torch.from_numpy(graph.edge_kinds)
+        more["edge_type"] = torch.tensor(graph.edge_kinds)
     if graph.edge_values is not None:
-        more["edge_attr"] = torch.from_numpy(graph.edge_values)
+        more["edge_attr"] = torch.tensor(graph.edge_values)
     return Data(
         x=nodes[:, None] if nodes.dim() == 1 else nodes,
-        edge_index=torch.from_numpy(graph.edges),
+        edge_index=torch.tensor(graph.edges),
         **more,
     )

@@ -40,7 +40,7 @@ class GraphReader(Reader):
             if isinstance(value, Mapping) and not {"path", "bytes"} >= set(value):
                 return _from_mapping(value)
             return _from_mapping(_parsed(value))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise UnreadableError(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""Sampling neighbourhoods of a large graph: compressed sparse rows in numpy, no compiled package."""
+"""Sampling neighbourhoods of a large graph, from compressed sparse rows in numpy."""
 
 from collections.abc import Sequence
 

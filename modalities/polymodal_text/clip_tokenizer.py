@@ -9,10 +9,19 @@ import numpy as np
 import open_clip
 import torch
 
-from polymodal import Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
+from polymodal import DataError, Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
 from polymodal.errors import nearest
 
 DEFAULT_CONTEXT = 77
+
+# What tokenizers of the hub call the roles, the preferred name first.
+_HUB_NAMES = {
+    "pad": ("pad",),
+    "unknown": ("unk",),
+    "mask": ("mask",),
+    "begin": ("bos", "cls"),
+    "end": ("eos", "sep"),
+}
 
 
 def model_config(model: str) -> Mapping[str, Any]:
@@ -44,6 +53,7 @@ class ClipTokenizer(Tokenizer):
 
     Raises:
         ValueError: an unknown model, or more tokens than its context has.
+        DataError: from the first use, a tokenizer that can't be fetched or needs a package.
     """
 
     reader = "text.plain"
@@ -65,7 +75,16 @@ class ClipTokenizer(Tokenizer):
 
     @cached_property
     def _library(self) -> Any:
-        return open_clip.get_tokenizer(self.model)
+        try:
+            return open_clip.get_tokenizer(self.model)
+        except ImportError as error:
+            raise DataError(
+                f"the tokenizer of {self.model} needs the package {error.name!r}. "
+                f"Install it: pip install {error.name}"
+            ) from error
+        except (OSError, ValueError) as error:  # the network, or a folder without its files
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(f"the tokenizer of {self.model} can't be loaded: {reason}") from error
 
     @cached_property
     def spec(self) -> TokenSpec:  # type: ignore[override]
@@ -74,14 +93,12 @@ class ClipTokenizer(Tokenizer):
         if self._from_hub:
             wrapped = self._library.tokenizer
             size = max(text.get("vocab_size", 0), len(wrapped))
-            names = {
-                "pad": wrapped.pad_token_id,
-                "unknown": wrapped.unk_token_id,
-                "mask": wrapped.mask_token_id,
-                "begin": wrapped.bos_token_id or wrapped.cls_token_id,
-                "end": wrapped.eos_token_id or wrapped.sep_token_id,
-            }
-            special = {role: number for role, number in names.items() if number is not None}
+            special: dict[str, int] = {}
+            for role, names in _HUB_NAMES.items():
+                for name in names:
+                    number = getattr(wrapped, f"{name}_token_id")
+                    if number is not None:
+                        special.setdefault(role, number)
         else:
             size = text.get("vocab_size", self._library.vocab_size)
             special = {

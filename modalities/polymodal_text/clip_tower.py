@@ -5,7 +5,8 @@ from typing import Any
 
 import open_clip
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
+from open_clip.factory import load_state_dict
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -24,25 +25,44 @@ def _tower(model: str, pretrained: str | None) -> TextTransformer:
             f"the text tower of {model!r} is the Hugging Face model {text['hf_model_name']!r}, "
             "not one of open_clip's own. Choose a model whose text_cfg has no hf_model_name"
         )
-    if pretrained is None:
-        # The towers' shared builder; create_model would build the visual tower as well.
-        return open_clip.model._build_text_tower(
-            config["embed_dim"], text, config.get("quick_gelu", False)
-        )
-    if not Path(pretrained).is_file():
+    tag: dict[str, Any] = {}
+    if pretrained is not None and not Path(pretrained).is_file():
         tags = open_clip.list_pretrained_tags_by_model(model)
         if pretrained not in tags:
             raise ValueError(
                 f"pretrained must be a file or a tag of {model}, got {pretrained!r}."
                 f"{nearest(pretrained, tags)}"
             )
-    try:
-        whole = open_clip.create_model(model, pretrained=pretrained, force_custom_text=True)
-    except Exception as error:  # files of any kind, and the network
-        raise DataError(
-            f"the weights {pretrained!r} of {model} can't be loaded: {error}"
-        ) from error
-    return whole.text
+        tag = open_clip.get_pretrained_cfg(model, pretrained)
+    # The towers' shared builder; create_model would build the visual tower as well. The activation
+    # is the one the weights were trained with, where the tag and the name disagree.
+    quick = config.get("quick_gelu", False) or tag.get("quick_gelu", False)
+    tower: TextTransformer = open_clip.model._build_text_tower(config["embed_dim"], text, quick)
+    if pretrained is not None:
+        try:
+            path = open_clip.download_pretrained(tag) if tag else pretrained
+            tower.load_state_dict(_text_weights(load_state_dict(path)))
+        except Exception as error:  # files of any kind, and the network
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"the weights {pretrained!r} can't be loaded into {model}: {reason}"
+            ) from error
+    return tower
+
+
+_TEXT_NAMES = (
+    "text_projection", "positional_embedding", "token_embedding.", "transformer.", "ln_final.",
+)  # fmt: skip
+
+
+def _text_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the text tower's part of a whole model's weights, in either of their two forms."""
+    custom = {
+        name.removeprefix("text."): each
+        for name, each in weights.items()
+        if name.startswith("text.")
+    }
+    return custom or {k: each for k, each in weights.items() if k.startswith(_TEXT_NAMES)}
 
 
 class _Stem(nn.Module):
@@ -233,7 +253,7 @@ class ClipTextTower(Encoder):
         return [self.stem, *self.blocks, self.head]
 
 
-def _widened(rectangle: Bool[Tensor, "segment longest *rest"], places: int) -> Tensor:
+def _widened(rectangle: Shaped[Tensor, "segment longest *rest"], places: int) -> Tensor:
     missing = places - rectangle.shape[1]
     room = rectangle.new_zeros(rectangle.shape[0], missing, *rectangle.shape[2:])
     return torch.cat([rectangle, room], dim=1)

@@ -150,6 +150,7 @@ class SubwordTokenizer(Tokenizer):
             max_tokens=self.max_tokens,
             kinds=("content", "special"),
             special=self.special,
+            structure=("word",),
         )
 
     def check(self, raw: Any) -> None:
@@ -178,7 +179,9 @@ class SubwordTokenizer(Tokenizer):
         words: list[list[int]] = []
         for encoding in encodings:
             content = encoding.ids[:room]
-            word = encoding.word_ids[:room] if self.marks_words else list(range(len(content)))
+            word = list(range(len(content)))
+            if self.marks_words:
+                word = [number or 0 for number in encoding.word_ids[:room]]
             if content and begin is not None:
                 content = [begin, *content]
                 word = [0, *(number + 1 for number in word)]

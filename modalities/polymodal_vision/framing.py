@@ -10,6 +10,7 @@ from polymodal_vision.augmentation import Augmentation, flip_and_colour
 from polymodal_vision.geometry import Interpolation, ResizeMode, plan_crop, random_box, resize
 
 Frames = UInt8[np.ndarray, "frame height width 3"]
+Framed = UInt8[np.ndarray, "frame new_height new_width 3"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Framing:
         frames: Frames,
         target: Callable[[int, int], tuple[int, int]],
         generator: np.random.Generator | None = None,
-    ) -> Frames:
+    ) -> Framed:
         """Return the frames at `target(height, width)` of what was cut; random given a generator.
 
         A random crop takes the place of the resize mode: its box is squashed to the target.
@@ -55,7 +56,7 @@ class Framing:
             frames = flip_and_colour(frames, self.augment, generator)
         return self._padded(frames, goal)
 
-    def _padded(self, frames: Frames, size: tuple[int, int]) -> Frames:
+    def _padded(self, frames: Frames, size: tuple[int, int]) -> Framed:
         height, width = frames.shape[1:3]
         if (height, width) == size:
             return frames

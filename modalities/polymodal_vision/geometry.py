@@ -103,7 +103,7 @@ def resize(
     *,
     interpolation: Interpolation = "bicubic",
 ) -> UInt8[np.ndarray, "frame new_height new_width 3"]:
-    """Return the box of every frame at another size, antialiased, as Pillow does within 2 levels."""
+    """Return the box of every frame at another size, antialiased: Pillow's within 2 levels."""
     top, left, height, width = box
     cut = frames[:, top : top + height, left : left + width]
     if (height, width) == size:

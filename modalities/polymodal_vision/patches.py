@@ -13,7 +13,7 @@ from polymodal.tokens import Tokens
 from polymodal_vision.augmentation import Augmentation
 from polymodal_vision.framing import Framing, whole_patches
 from polymodal_vision.geometry import Interpolation, ResizeMode, native_size
-from polymodal_vision.image import Picture, check_picture
+from polymodal_vision.image import check_picture
 from polymodal_vision.patching import (
     STATISTICS,
     Normalization,
@@ -110,11 +110,11 @@ class Patches(Tokenizer):
 
     def encode(
         self,
-        raws: Sequence[Picture | None],
+        raws: Sequence[np.ndarray | None],
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
-        """Return the patches of each image, row by row; None has none."""
+        """Return the patches of each image uint8 [H, W, 3], row by row; None has none."""
         draws = [None] * len(raws) if generators is None else generators
         images = [
             None if raw is None else self.framing.apply(raw[None], self._target, draw)[0]
@@ -138,14 +138,14 @@ class Patches(Tokenizer):
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
         return Tokens(layout, values=normalize(rows, self.statistics))
 
-    def count(self, raws: Sequence[Picture | None]) -> list[int]:
+    def count(self, raws: Sequence[np.ndarray | None]) -> list[int]:
         """Return how many patches each image would have, from its shape alone."""
         grids = [
             (0, 0) if raw is None else self._grid(self._target(*raw.shape[:2])) for raw in raws
         ]
         return [rows * columns for rows, columns in grids]
 
-    def decode(self, tokens: Tokens) -> list[Picture | None]:
+    def decode(self, tokens: Tokens) -> list[np.ndarray | None]:
         """Return each segment as an image uint8 [H, W, 3]; None for an empty one.
 
         Patches that were dropped show the mean colour; at native aspect ratio the image ends
@@ -154,7 +154,7 @@ class Patches(Tokenizer):
         levels = denormalize(tokens.rows, self.statistics)
         places = tokens.layout.positions.cpu().numpy()
         blank = denormalize(torch.zeros(1, 3), self.statistics)[0]
-        images: list[Picture | None] = []
+        images: list[np.ndarray | None] = []
         start = 0
         for length in tokens.layout.lengths:
             part, start = slice(start, start + length), start + length

@@ -2,7 +2,7 @@
 
 from polymodal.component import FromRun, TokenSpec
 from polymodal_vision.patching import PatchSpec
-from polymodal_vision.timm_tower import TimmTower, check_pretrained
+from polymodal_vision.timm_tower import TimmTower
 from polymodal_vision.tower import TowerEncoder, image_grid
 
 
@@ -48,5 +48,5 @@ class TimmEncoder(TowerEncoder):
             drop_path=drop_path,
             gradient_checkpointing=gradient_checkpointing,
         )
-        check_pretrained(tower, pretrained, spec)
+        tower.check_statistics(spec)
         super().__init__(spec, tower)

@@ -56,15 +56,28 @@ class TimmTower(Tower):
             model, size=image_size or size, pretrained=pretrained, drop_path=drop_path
         )
         self.name = model
+        self.library_weights = pretrained is True
         self.width = int(self.model.head_hidden_size)
         if gradient_checkpointing:
-            self.model.set_grad_checkpointing(True)
+            try:
+                self.model.set_grad_checkpointing(True)
+            except AssertionError as error:  # how timm says that it can't
+                raise ValueError(f"{model!r} has no gradient checkpointing in timm") from error
 
     @property
     def statistics(self) -> MeanStd:
         """What the weights timm publishes for this model were trained with."""
         known = self.model.pretrained_cfg
         return tuple(known["mean"]), tuple(known["std"])
+
+    def check_statistics(self, spec: PatchSpec) -> None:
+        """Refuse pixels normalised in another way than timm's own weights want; a file's may be.
+
+        Raises:
+            ValueError: which normalisation to ask of the tokenizer.
+        """
+        if self.library_weights:
+            check_statistics(self.name, self.statistics, spec)
 
     def see(self, pixels: Float[Tensor, "image 3 height width"], taps: Taps) -> Seen:
         """Return the model's last map, pooled vector and the hidden maps asked for."""
@@ -257,13 +270,3 @@ def depths(model: Any, prefix: str = "") -> dict[str, int]:
     """Return the depth of every parameter as timm groups them for layer-wise rates."""
     groups: dict[str, int] = group_parameters(model, model.group_matcher(), reverse=True)
     return {prefix + name: depth for name, depth in groups.items()}
-
-
-def check_pretrained(tower: TimmTower, pretrained: bool | str, spec: PatchSpec) -> None:
-    """Refuse pixels normalised in another way than timm's own weights want; a file may differ.
-
-    Raises:
-        ValueError: which normalisation to ask of the tokenizer.
-    """
-    if pretrained is True:
-        check_statistics(tower.name, tower.statistics, spec)

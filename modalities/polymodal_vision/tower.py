@@ -23,7 +23,7 @@ class Seen:
 
     maps: Float[Tensor, "image width row column"]
     pooled: Float[Tensor, "image width"]
-    hidden: Mapping[int, Float[Tensor, "image hidden row column"]] = field(default_factory=dict)
+    hidden: Mapping[int, Float[Tensor, "image _ _ _"]] = field(default_factory=dict)
 
 
 class Tower(nn.Module, ABC):
@@ -94,7 +94,9 @@ def resample(
         return maps
     if not maps.shape[0]:
         return maps.mean(dim=(2, 3), keepdim=True).expand(-1, -1, *grid)
-    return nn.functional.interpolate(maps, grid, mode="bilinear", antialias=True)
+    # In single precision: not every device has antialiased resizing in half.
+    moved = nn.functional.interpolate(maps.float(), grid, mode="bilinear", antialias=True)
+    return moved.to(maps.dtype)
 
 
 def packed(

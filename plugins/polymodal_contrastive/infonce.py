@@ -17,7 +17,9 @@ from polymodal_contrastive.pairs import (
     Projections,
     check_streams,
     compared,
+    fields_read,
     log_scale,
+    needed,
     sides,
 )
 
@@ -76,13 +78,19 @@ class InfoNCE(Objective):
         self.pairs = compared(streams, anchor, pairs)
         self.symmetric = symmetric
         self.same = same
+        self.needed = needed(info, streams, same)
+        self.read = fields_read(info, same)
         self.tile = tile
         self.projections = Projections(info, streams, dim=dim, heads=heads)
         self.log_scale: nn.Parameter = log_scale(temperature, learned=learn_temperature)
 
     def needs(self) -> Mapping[str, Need]:
-        """Return the streams compared; any tokens will do."""
-        return {stream: Need() for stream in self.streams}
+        """Return the streams compared, and the one that `same` names; any tokens will do."""
+        return self.needed
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the field that `same` names."""
+        return self.read
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over the rows of every pair that have both streams."""

@@ -12,12 +12,12 @@ from polymodal.noise import hash_words
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_contrastive.losses import single
-from polymodal_contrastive.pairs import check_streams, sample_keys
-from polymodal_fusion import fuse, take
+from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
+from polymodal_fusion import fuse
 
 
 def repaired(
-    rows: Sequence[int], shift: int, keys: Sequence[int] | None = None
+    rows: Sequence[int], shift: int, keys: Sequence[object] | None = None
 ) -> list[tuple[int, int]]:
     """Give each row another row as a wrong partner: the one `shift` places on, going round.
 
@@ -78,14 +78,20 @@ class Matching(Objective):
         self.fusion = fusion
         self.negatives = negatives
         self.same = same
+        self.needed = needed(info, streams, same)
+        self.read = fields_read(info, same)
         self.width = info[streams[0]].width if fusion_width is None else fusion_width
         self.head = nn.Sequential(
             nn.Linear(2 * self.width, self.width), nn.GELU(), nn.Linear(self.width, 1)
         )
 
     def needs(self) -> Mapping[str, Need]:
-        """Return the two streams; any tokens will do."""
-        return {stream: Need() for stream in self.streams}
+        """Return the streams compared, and the one that `same` names; any tokens will do."""
+        return self.needed
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the field that `same` names."""
+        return self.read
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion."""
@@ -107,7 +113,7 @@ class Matching(Objective):
         rows, wrong = self._pairs(step)
         picked = ([*rows, *(a for a, _ in wrong)], [*rows, *(b for _, b in wrong)])
         parts = {
-            stream: take(step.encode(stream), samples)
+            stream: step.encode(stream).take(samples)
             for stream, samples in zip(self.streams, picked, strict=True)
         }
         fused = fuse(step.module(self.fusion), parts, width=self.width)

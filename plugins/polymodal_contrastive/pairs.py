@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import StreamInfo
+from polymodal.component import Need, StreamInfo
 from polymodal.distributed import rank
+from polymodal.errors import nearest
 from polymodal.noise import hash_words, mix
 from polymodal.step import Step
 from polymodal.tokens import Tokens
@@ -41,9 +42,22 @@ def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str], *, lea
     """
     for name in streams:
         if name not in info:
-            raise ValueError(f"streams: no stream is called {name!r}; there are {sorted(info)}")
+            raise ValueError(f"streams: no stream is called {name!r}.{nearest(name, info)}")
     if len(set(streams)) != len(streams) or len(streams) < least:
         raise ValueError(f"streams must be {least} or more different ones, got {list(streams)}")
+
+
+def needed(
+    info: Mapping[str, StreamInfo], streams: Sequence[str], same: str | None
+) -> dict[str, Need]:
+    """Return what is asked of the streams compared, and of the one `same` names, if any."""
+    named = [*streams, *([same] if same in info else [])]
+    return {stream: Need() for stream in named if stream is not None}
+
+
+def fields_read(info: Mapping[str, StreamInfo], same: str | None) -> tuple[str, ...]:
+    """Return the field that `same` names; none if it is a stream."""
+    return () if same is None or same in info else (same,)
 
 
 def compared(

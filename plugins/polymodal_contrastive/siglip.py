@@ -12,7 +12,15 @@ from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import siglip_loss
-from polymodal_contrastive.pairs import HeadKind, Projections, check_streams, compared, sides
+from polymodal_contrastive.pairs import (
+    HeadKind,
+    Projections,
+    check_streams,
+    compared,
+    fields_read,
+    needed,
+    sides,
+)
 
 
 class SigLIP(Objective):
@@ -64,14 +72,20 @@ class SigLIP(Objective):
         self.streams = tuple(streams)
         self.pairs = compared(streams, anchor, pairs)
         self.same = same
+        self.needed = needed(info, streams, same)
+        self.read = fields_read(info, same)
         self.tile = tile
         self.projections = Projections(info, streams, dim=dim, heads=heads)
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
         self.bias = nn.Parameter(torch.tensor([float(bias)]))
 
     def needs(self) -> Mapping[str, Need]:
-        """Return the streams compared; any tokens will do."""
-        return {stream: Need() for stream in self.streams}
+        """Return the streams compared, and the one that `same` names; any tokens will do."""
+        return self.needed
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the field that `same` names."""
+        return self.read
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over the rows of every pair that have both streams."""

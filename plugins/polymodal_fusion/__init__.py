@@ -7,9 +7,9 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
-    from polymodal_fusion.parts import fuse, take
+    from polymodal_fusion.parts import fuse
 
-__all__ = ["fuse", "take"]
+__all__ = ["fuse"]
 
 polymodal_interface = 1
 

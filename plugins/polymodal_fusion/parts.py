@@ -3,28 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from polymodal.component import StreamInfo
+from polymodal.errors import nearest
 from polymodal.layout import Layout
 from polymodal.tokens import Encoded
-
-
-def take(encoded: Encoded, samples: Sequence[int]) -> Encoded:
-    """Return these samples with all segments they own, in any order, repeats allowed."""
-    if list(samples) == list(range(encoded.layout.samples)):
-        return encoded
-    layout, rows = encoded.layout.taken(samples)
-    if encoded.layout.owner is None:
-        segments = list(samples)
-    else:
-        owned: list[list[int]] = [[] for _ in range(encoded.layout.samples)]
-        for segment, sample in enumerate(encoded.layout.owners):
-            owned[sample].append(segment)
-        segments = [segment for sample in samples for segment in owned[sample]]
-    index = torch.tensor(segments, dtype=torch.int64, device=encoded.pooled.device)
-    return Encoded(layout, encoded.vectors[rows], encoded.pooled[index])
 
 
 def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapping[str, Encoded]:
@@ -54,7 +38,7 @@ def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str]) -> Non
     """
     for name in streams:
         if name not in info:
-            raise ValueError(f"streams: no stream is called {name!r}; there are {sorted(info)}")
+            raise ValueError(f"streams: no stream is called {name!r}.{nearest(name, info)}")
     if len(set(streams)) != len(streams) or len(streams) < 2:
         raise ValueError(f"streams must be two or more different ones, got {list(streams)}")
 

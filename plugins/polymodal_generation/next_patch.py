@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.errors import nearest
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal_generation.shift import check_causal, check_rows, followed, followed_count
+from polymodal_generation.shift import check_rows, followed, followed_count
 from polymodal_masking import normalized
 
 
@@ -49,7 +50,7 @@ class NextPatch(Objective):
         head: "linear", or an "mlp" with one hidden layer.
 
     Raises:
-        ValueError: a stream without values; at the first step, an encoder that is not causal.
+        ValueError: a stream without values, or with an encoder that is not causal.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class NextPatch(Objective):
     ):
         super().__init__()
         if stream not in info:
-            raise ValueError(f"no stream is called {stream!r}; there are {sorted(info)}")
+            raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
         spec, width = info[stream].spec, info[stream].width
-        unmet = Need(values=True).unmet(spec)
+        unmet = Need(values=True, causal=True).unmet(info[stream])
         if unmet:
             raise ValueError(f"generation.next_patch: stream {stream!r} {unmet}")
         if delta <= 0:
@@ -84,11 +85,10 @@ class NextPatch(Objective):
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with values."""
-        return {self.stream: Need(values=True)}
+        return {self.stream: Need(values=True, causal=True)}
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over all tokens that another one follows."""
-        check_causal(step.encoder(self.stream), self.stream, "generation.next_patch")
         tokens = step.tokens(self.stream)
         assert tokens.values is not None
         encoded = step.encode(self.stream)

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.errors import nearest
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal_generation.shift import check_causal, check_rows, followed, followed_count
+from polymodal_generation.shift import check_rows, followed, followed_count
 
 
 class NextToken(Objective):
@@ -27,8 +28,8 @@ class NextToken(Objective):
         smoothing: share of the target's probability spread over the vocabulary.
 
     Raises:
-        ValueError: a stream without ids; at the first step, an encoder that is not causal, or has
-            no table to tie to.
+        ValueError: a stream without ids or with an encoder that is not causal; at the first step,
+            an encoder that has no table to tie to.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class NextToken(Objective):
     ):
         super().__init__()
         if stream not in info:
-            raise ValueError(f"no stream is called {stream!r}; there are {sorted(info)}")
-        unmet = Need(ids=True).unmet(info[stream].spec)
+            raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
+        unmet = Need(ids=True, causal=True).unmet(info[stream])
         if unmet:
             raise ValueError(f"generation.next_token: stream {stream!r} {unmet}")
         if not 0 <= smoothing < 1:
@@ -54,12 +55,11 @@ class NextToken(Objective):
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with ids."""
-        return {self.stream: Need(ids=True)}
+        return {self.stream: Need(ids=True, causal=True)}
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over all tokens that another one follows."""
         encoder = step.encoder(self.stream)
-        check_causal(encoder, self.stream, "generation.next_token")
         tokens = step.tokens(self.stream)
         assert tokens.ids is not None
         encoded = step.encode(self.stream)

@@ -1,10 +1,9 @@
-"""Which tokens have a next one, and whether an encoder may be asked for it."""
+"""Which tokens have a next one."""
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from polymodal.encoder import Encoder
 from polymodal.layout import Layout, ranges
 from polymodal.tokens import Encoded
 
@@ -19,20 +18,6 @@ def followed(layout: Layout) -> Int[Tensor, " row"]:
 def followed_count(layout: Layout) -> int:
     """Return how many rows another token of the same segment follows; host only."""
     return sum(max(length - 1, 0) for length in layout.lengths)
-
-
-def check_causal(encoder: Encoder, stream: str, objective: str) -> None:
-    """Refuse an encoder whose tokens see what follows them: it would copy the answer.
-
-    Raises:
-        ValueError: the encoder does not say that it is causal.
-    """
-    # Encoders of a masked or bidirectional kind need not know the word.
-    if not getattr(encoder, "causal", False):
-        raise ValueError(
-            f"{objective}: the encoder of {stream!r} ({type(encoder).__name__}) lets tokens see "
-            "the ones after them; give it causal: true"
-        )
 
 
 def check_rows(encoded: Encoded, stream: str, objective: str) -> None:

@@ -7,9 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from polymodal.component import Need, StreamInfo
+from polymodal.errors import nearest
 from polymodal.step import Step
 from polymodal.tokens import Encoded, Tokens
-from polymodal_fusion import fuse, take
+from polymodal_fusion import fuse
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Context:
             raise ValueError("fusion and given go together: name the fusion and its other streams")
         for name in (stream, *given):
             if name not in info:
-                raise ValueError(f"no stream is called {name!r}; there are {sorted(info)}")
+                raise ValueError(f"no stream is called {name!r}.{nearest(name, info)}")
         if stream in given or len(set(given)) != len(given):
             raise ValueError(f"given must be streams other than {stream!r}, got {list(given)}")
         width = info[stream].width
@@ -83,7 +84,7 @@ class Context:
         parts = {self.stream: encoded}
         for name in self.given:
             whole = step.encode(name)
-            parts[name] = whole if samples is None else take(whole, samples)
+            parts[name] = whole if samples is None else whole.take(samples)
         return fuse(step.module(self.fusion), parts, width=self.width)[self.stream]
 
 

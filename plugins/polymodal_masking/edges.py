@@ -91,7 +91,7 @@ class MaskedEdges(Objective):
     ):
         super().__init__()
         self.context = Context.of(info, "masking.edges", stream, [], None, None)
-        unmet = Need(edges=True).unmet(info[stream].spec)
+        unmet = Need(edges=True).unmet(info[stream])
         if unmet:
             raise ValueError(f"masking.edges: stream {stream!r} {unmet}")
         self.stream = stream

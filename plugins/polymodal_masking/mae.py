@@ -98,7 +98,7 @@ class MaskedAutoencoder(Objective):
         super().__init__()
         self.context = Context.of(info, "masking.mae", stream, [], None, None)
         spec = info[stream].spec
-        unmet = Need(values=True).unmet(spec)
+        unmet = Need(values=True).unmet(info[stream])
         if unmet:
             raise ValueError(f"masking.mae: stream {stream!r} {unmet}")
         if normalize_targets and spec.features < 2:

@@ -30,11 +30,12 @@ def propagated(
     if layout.edges is None:
         return vectors
     source, target = layout.edges
-    degree = torch.ones(layout.tokens, device=vectors.device, dtype=vectors.dtype)
-    degree = degree.index_add(0, target, torch.ones_like(target, dtype=vectors.dtype))
+    # Counted in float32: half precision has no whole numbers past 256 or 2048.
+    degree = torch.ones(layout.tokens, device=vectors.device)
+    degree = degree.index_add(0, target, torch.ones_like(target, dtype=degree.dtype))
     scale = degree.rsqrt()
-    carried = vectors[source] * (scale[source] * scale[target])[:, None]
-    return (vectors / degree[:, None]).index_add(0, target, carried)
+    carried = vectors[source] * (scale[source] * scale[target])[:, None].to(vectors.dtype)
+    return (vectors / degree[:, None].to(vectors.dtype)).index_add(0, target, carried)
 
 
 class MaskedNodes(Objective):
@@ -75,7 +76,7 @@ class MaskedNodes(Objective):
         self.context = Context.of(info, "masking.nodes", stream, [], None, None)
         self.need = Need(values=True, edges=decoder == "graph")
         spec = info[stream].spec
-        unmet = self.need.unmet(spec)
+        unmet = self.need.unmet(info[stream])
         if unmet:
             raise ValueError(f"masking.nodes: stream {stream!r} {unmet}")
         if not 0 <= replace <= 1:

@@ -66,7 +66,7 @@ class SimMIM(Objective):
         super().__init__()
         self.context = Context.of(info, "masking.simmim", stream, given or [], fusion, fusion_width)
         spec = info[stream].spec
-        unmet = Need(values=True).unmet(spec)
+        unmet = Need(values=True).unmet(info[stream])
         if unmet:
             raise ValueError(f"masking.simmim: stream {stream!r} {unmet}")
         if normalize_targets and spec.features < 2:

@@ -118,7 +118,7 @@ class MaskedTokens(Objective):
         self.at_least = at_least
         self.kinds = kinds
         self.spec = info[stream].spec
-        unmet = self._need().unmet(self.spec)
+        unmet = self._need().unmet(info[stream])
         if unmet:
             raise ValueError(f"masking.tokens: stream {stream!r} {unmet}")
         self.mask = self.spec.special.get("mask", 0)
@@ -134,7 +134,11 @@ class MaskedTokens(Objective):
         self.bias = nn.Parameter(torch.zeros(self.spec.vocabulary))
 
     def _need(self) -> Need:
-        return Need(ids=True, special=("mask",) if self.replace else ())
+        return Need(
+            ids=True,
+            special=("mask",) if self.replace else (),
+            channels=("word",) if self.units == "word" else (),
+        )
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with ids and a mask id, and the streams given."""
@@ -157,13 +161,7 @@ class MaskedTokens(Objective):
         counts = hidden_counts(layout.lengths, self.ratio, at_least=self.at_least)
         noise = self.context.noise(step, "choice", samples)
         if self.units == "word":
-            word = layout.channels.get("word")
-            if word is None and layout.tokens:
-                raise ValueError(
-                    f"masking.tokens: the tokens of {self.stream!r} have no channel 'word'; use "
-                    "units: token or span"
-                )
-            word = layout.segment if word is None else word
+            word = layout.channels.get("word", layout.segment)  # a batch without tokens may lack it
             return choose_units(noise, word, layout, counts, allowed=allowed), None
         if self.units == "span":
             scores = span_scores(

@@ -12,9 +12,7 @@ from polymodal.batch import Batch
 from polymodal.layout import Layout, ranges
 from polymodal.tokens import Encoded, Tokens, segment_mean
 
-quick = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
-)
+quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 
 lengths_of = st.lists(st.integers(0, 4), max_size=5)
 
@@ -89,7 +87,8 @@ def test_selecting_segments_gives_them_in_that_order_with_their_edges(tokens, da
     chosen = data.draw(st.lists(st.integers(0, count - 1), max_size=6)) if count else []
     new = tokens.select(chosen)
     before = described(tokens)
-    assert new.layout.owner is None and new.layout.samples == len(chosen)
+    assert new.layout.owner is None
+    assert new.layout.samples == len(chosen)
     after = described(new)
     assert [rows for rows, _ in after] == [before[s][0] for s in chosen]
     if len(set(chosen)) == len(chosen):  # ids tell the edges of repeated segments not apart
@@ -131,7 +130,8 @@ def test_keeping_by_mask_and_by_index_agree_and_edges_lose_no_end(tokens, data):
         for rows, edges in described(tokens)
     ]
     assert described(new) == expected
-    assert new.layout.samples == layout.samples and new.layout.owners == layout.owners
+    assert new.layout.samples == layout.samples
+    assert new.layout.owners == layout.owners
     again = tokens.keep(mask.nonzero()[:, 0], new.layout.lengths)
     assert described(again) == expected
 
@@ -144,7 +144,7 @@ def test_stacking_lays_samples_one_after_another(items):
     names = {name for item in items for name in item.layout.channels}
     for rows, _ in expected:  # what one batch lacks is zero there
         for row in rows:
-            row[3].update({name: 0 for name in names - row[3].keys()})
+            row[3].update(dict.fromkeys(names - row[3].keys(), 0))
     assert described(new) == expected
     assert new.layout.samples == sum(item.layout.samples for item in items)
     shift, owners = 0, []
@@ -191,7 +191,8 @@ def test_joining_chains_all_segments_of_a_sample_in_order():
     joined, places = Tokens.join([first, second])
     assert joined.ids.tolist() == [20, 21, 30, 10, 11, 31]
     assert joined.layout.lengths == (3, 3)
-    assert places[0].tolist() == [3, 0, 1, 4] and places[1].tolist() == [2, 5]
+    assert places[0].tolist() == [3, 0, 1, 4]
+    assert places[1].tolist() == [2, 5]
 
 
 @quick
@@ -202,7 +203,8 @@ def test_padding_and_back_is_the_same(tokens):
     assert (rectangle[~filled] == -1).all()
     assert torch.equal(tokens.layout.unpad(rectangle), tokens.ids)
     back = Tokens.from_padded(rectangle, filled)
-    assert torch.equal(back.ids, tokens.ids) and back.layout.lengths == tokens.layout.lengths
+    assert torch.equal(back.ids, tokens.ids)
+    assert back.layout.lengths == tokens.layout.lengths
 
 
 def test_equal_lengths_are_padded_without_a_copy():
@@ -236,7 +238,8 @@ def test_pooling_is_the_mean_and_zero_where_empty(tokens, width):
         expected = part.mean(dim=0) if len(part) else torch.zeros(width)
         assert torch.allclose(pooled[s], expected, atol=1e-6)
     pooled.sum().backward()
-    assert vectors.grad is not None and vectors.grad.isfinite().all()
+    assert vectors.grad is not None
+    assert vectors.grad.isfinite().all()
 
 
 @quick
@@ -290,7 +293,9 @@ def test_ranges_are_stretches_of_rows():
 
 def test_a_batch_whose_samples_all_lack_a_stream_is_legal():
     layout = Layout.empty(3, axes=2)
-    assert layout.tokens == 0 and layout.samples == 3 and layout.present == (False,) * 3
+    assert layout.tokens == 0
+    assert layout.samples == 3
+    assert layout.present == (False,) * 3
     tokens = Tokens(layout, values=torch.zeros(0, 5))
     assert tokens.select([2, 0]).layout.samples == 2
     assert tokens.padded()[0].shape == (3, 0, 5)

@@ -40,7 +40,8 @@ def test_seed_step_name_and_sample_each_change_the_numbers():
 
 def test_numbers_are_even_and_uncorrelated_between_neighbours():
     drawn = noise(list(range(200)), Layout.of([50] * 200)).double()
-    assert drawn.min() >= 0 and drawn.max() < 1
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
     counts = torch.histc(drawn, bins=10, min=0, max=1)
     assert ((counts - 1000).abs() < 5 * 1000**0.5).all()  # five standard deviations
     rows = drawn.reshape(200, 50)

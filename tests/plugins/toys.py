@@ -7,7 +7,7 @@ from polymodal.batch import Batch
 from polymodal.component import StreamInfo, TokenSpec
 from polymodal.encoder import NO_TAPS, Encoder
 from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
+from polymodal.model import PretrainingModel, stream_info
 from polymodal.step import Step
 from polymodal.tokens import Encoded, Tokens, segment_mean
 
@@ -16,6 +16,7 @@ IDS = TokenSpec(
     vocabulary=12,
     kinds=("content", "special"),
     special={"mask": MASK, "begin": BEGIN, "end": END},
+    structure=("word",),
 )
 VALUES = TokenSpec(features=4)
 PLANE = TokenSpec(features=4, axes=2, extent=(4, 4))
@@ -120,7 +121,7 @@ def model(specs, *, objective=None, modules=None, width=8, causal=False, seed=0,
     torch.manual_seed(seed)
     chosen = {name: Mixing(spec, width, causal=causal) for name, spec in specs.items()}
     chosen |= encoders or {}
-    streams = {name: StreamInfo(spec, chosen[name].width) for name, spec in specs.items()}
+    streams = {name: stream_info(spec, chosen[name]) for name, spec in specs.items()}
     fusions = {name: make(streams) for name, make in (modules or {}).items()}
     objectives = {} if objective is None else {"objective": objective(streams)}
     return PretrainingModel(

@@ -119,7 +119,7 @@ def attention_maps(
     self_loops: bool = True,
     edge_bias: Float[Tensor, "edge head"] | None = None,
     scale: float | None = None,
-) -> tuple[Float[Tensor, "head query key"], ...]:
+) -> tuple[Float[Tensor, "head _query _key"], ...]:
     """Return the weights that `attend` gives with the same options, a map a segment.
 
     A query with nothing to see has a row of zeros. Costs a loop over segments: for taps.

@@ -1,6 +1,7 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,6 +179,44 @@ def test_a_random_crop_is_a_stretch_of_the_sound_and_the_same_for_the_same_gener
     assert torch.equal(draw[0].values, draw[1].values)
     assert not torch.equal(draw[0].values, draw[2].values)
     assert torch.equal(tokenizer.encode([ramp]).values, MelPatches(**SMALL).encode([ramp]).values)
+
+
+class Anew:
+    """Generators made when asked for, as data workers have them."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        if index:
+            raise IndexError
+        return np.random.default_rng(3)
+
+
+def test_generators_made_when_asked_for_draw_what_ready_ones_draw():
+    options = {"crop": "random", "time_masks": 1, "time_width": 6,
+               "frequency_masks": 1, "frequency_width": 9}  # fmt: skip
+    tokenizer = MelPatches(**SMALL, **options)
+    raw = sound(40_000)
+    ready = tokenizer.encode([raw], generators=[np.random.default_rng(3)])
+    assert torch.equal(tokenizer.encode([raw], generators=Anew()).values, ready.values)
+
+
+def test_autocast_leaves_the_spectrogram_exact():
+    tokenizer = MelPatches(**SMALL)
+    plain = tokenizer.encode([sound(900)]).values
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(tokenizer.encode([sound(900)]).values, plain)
+
+
+def test_lists_of_sounds_keep_their_owner_through_finish():
+    tokenizer = MelPatches(**SMALL, on_device=True)
+    cut = tokenizer.encode([sound(700), sound(1, 1), sound(1, 2)])
+    owned = cut.with_rows(cut.values, replace(cut.layout, owner=torch.tensor([1, 1, 3]), samples=4))
+    layout = tokenizer.finish(owned).layout
+    assert layout.owners == (1, 1, 3)
+    assert layout.samples == 4
+    assert layout.present == (False, True, False, True)
 
 
 def test_check_refuses_what_encode_can_not_take():

@@ -178,6 +178,36 @@ def test_impossible_options_are_refused(options, message):
         SoundReader(**options)
 
 
+def test_a_header_that_lies_costs_no_memory_and_breaks_nothing():
+    data = bytearray(written(tone(), kind="FLAC"))
+    at = data.index(b"fLaC") + 8 + 13  # the total number of samples, 36 bits
+    data[at] |= 0x0F
+    data[at + 1 : at + 5] = b"\xff" * 4
+    try:
+        assert len(SoundReader(rate=RATE)(bytes(data)).samples) <= RATE // 2
+    except UnreadableError as error:
+        assert "not a sound file" in str(error)
+    with pytest.raises(UnreadableError, match="is no sound"):
+        SoundReader()({"array": [0.0, 1.0], "sampling_rate": 1})
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_a_damaged_file_is_read_in_part_or_refused(kind):
+    whole = written(tone(), kind=kind)
+    generator = np.random.default_rng(0)
+    for trial in range(20):
+        data = bytearray(whole)
+        if trial % 2:
+            data = data[: generator.integers(1, len(data))]
+        else:
+            for place in generator.integers(0, min(len(data), 400), size=8):
+                data[place] = generator.integers(256)
+        try:
+            assert np.isfinite(SoundReader(rate=RATE)(bytes(data)).samples).all()
+        except UnreadableError as error:
+            assert str(error)
+
+
 def m4a(path: Path, samples, rate=RATE):
     av = pytest.importorskip("av")
     with av.open(str(path), "w", format="ipod") as container:

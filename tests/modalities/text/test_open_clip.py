@@ -144,24 +144,32 @@ def test_hidden_layers_can_be_tapped_and_attention_can_not(model):
         tower(tokens, taps=Taps(hidden=(2,)))
 
 
-def test_weights_come_from_a_checkpoint_of_the_whole_model(model, tmp_path):
+@pytest.mark.parametrize("custom", [False, True])
+def test_weights_come_from_a_checkpoint_of_the_whole_model(model, tmp_path, custom):
     name = model()
-    torch.manual_seed(0)
-    whole = open_clip.CLIP(**open_clip.get_model_config(name)).eval()
-    torch.save(whole.state_dict(), tmp_path / "open_clip_weights.pt")
+    make = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    whole = make(**open_clip.get_model_config(name)).eval()
+    torch.save({"state_dict": whole.state_dict()}, tmp_path / "weights.pt")
     tokenizer = ClipTokenizer(model=name)
-    weights = str(tmp_path / "open_clip_weights.pt")
+    weights = str(tmp_path / "weights.pt")
     tower = ClipTextTower(tokenizer.spec, model=name, pretrained=weights).eval()
     wanted = whole.encode_text(open_clip.get_tokenizer(name)(TEXTS))
     torch.testing.assert_close(tower(tokenizer.encode(TEXTS)).pooled, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_refused(model, tmp_path):
+    name = model()
+    spec = ClipTokenizer(model=name).spec
     (tmp_path / "broken.pt").write_bytes(b"no weights")
-    with pytest.raises(DataError, match="can't be loaded"):
-        ClipTextTower(tokenizer.spec, model=name, pretrained=str(tmp_path / "broken.pt"))
+    torch.save({"visual.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    for file, reason in (("broken.pt", "can't be loaded into"), ("other.pt", "Missing key")):
+        with pytest.raises(DataError, match=reason):
+            ClipTextTower(spec, model=name, pretrained=str(tmp_path / file))
 
 
 def test_unknown_names_are_refused_with_the_nearest(model):
     spec = TokenSpec(vocabulary=49408, max_tokens=77)
-    with pytest.raises(ValueError, match="Did you mean 'ViT-B-32'"):
+    with pytest.raises(ValueError, match="Did you mean 'ViT-B-32"):
         ClipTextTower(spec, model="ViT-B-33x")
     with pytest.raises(ValueError, match="no model 'vit'"):
         ClipTokenizer(model="vit")
@@ -189,3 +197,29 @@ def test_places_follow_tokens_that_stay_when_others_are_dropped(model):
     torch.testing.assert_close(
         tower.embed(kept).vectors, tower.embed(tokens).vectors[[0, 2]], atol=0, rtol=0
     )
+
+
+def test_a_hub_tokenizer_gives_its_tokens_without_padding(model, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    names = ["</s>", "<pad>", "<unk>", "a", "cat", "photo"]  # the end token's id is 0
+    inner = Tokenizer(models.WordLevel({n: i for i, n in enumerate(names)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 0)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
+    name = model(**KINDS["siglip"], hf_tokenizer_name="here", vocab_size=10)
+    tokenizer = pickle.loads(pickle.dumps(ClipTokenizer(model=name)))
+    assert tokenizer.spec.special == {"pad": 1, "unknown": 2, "end": 0}
+    texts = ["a cat", "a photo dog " * 5]
+    tokens = tokenizer.encode([texts[0], None, texts[1]])
+    assert tokens.layout.lengths == (3, 0, 12)
+    assert tokens.ids.tolist()[:3] == [3, 4, 0]
+    assert tokenizer.decode(tokens)[:2] == ["a cat", ""]
+    tower = ClipTextTower(tokenizer.spec, model=name).eval()
+    wanted, _ = library_tower(name, tower)(open_clip.get_tokenizer(name)(texts))
+    torch.testing.assert_close(tower(tokens).pooled[[0, 2]], wanted, atol=1e-5, rtol=1e-5)

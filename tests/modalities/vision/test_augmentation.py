@@ -84,6 +84,6 @@ def test_random_boxes_have_the_area_and_ratio_asked_for():
 def test_a_box_that_never_fits_becomes_the_middle_of_the_nearest_ratio():
     box = random_box(10, 400, np.random.default_rng(0), scale=(0.9, 1.0), ratio=(0.75, 1.5))
     assert box == (0, 192, 10, 15)
-    assert random_box(1, 1, np.random.default_rng(0), scale=(0.01, 0.02), ratio=(1, 1)) == (
+    assert random_box(1, 1, np.random.default_rng(0), scale=(0.01, 0.02), ratio=(1.0, 1.0)) == (
         0, 0, 1, 1,
     )  # fmt: skip

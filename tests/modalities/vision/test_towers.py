@@ -238,6 +238,25 @@ def test_unknown_names_are_answered_with_the_nearest():
         TimmEncoder(PATCHES.spec, model="test_mambaout", pretrained=True)
 
 
+@pytest.mark.parametrize(("kind", "name"), ENCODERS[:3])
+def test_gradient_checkpointing_changes_no_gradient(kind, name):
+    torch.manual_seed(0)
+    plain = kind(PATCHES.spec, model=name).eval()
+    saving = kind(PATCHES.spec, model=name, gradient_checkpointing=True).eval()
+    saving.load_state_dict(plain.state_dict())
+    for encoder in (plain, saving):
+        encoder(PATCHES.encode(pixels(32))).pooled.square().sum().backward()
+    for first, second in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(first.grad, second.grad)
+
+
+def test_options_a_model_lacks_are_refused():
+    with pytest.raises(ValueError, match="gradient checkpointing"):
+        TimmEncoder(PATCHES.spec, model="dla34", gradient_checkpointing=True)
+    with pytest.raises(ValueError, match=r"can't build 'dla34'.*drop_path"):
+        TimmEncoder(PATCHES.spec, model="dla34", drop_path=0.1)
+
+
 def test_tokens_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="one size"):
         TimmEncoder(Patches(max_tokens=9).spec, model="test_vit")

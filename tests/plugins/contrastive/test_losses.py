@@ -102,7 +102,9 @@ def test_no_rows_cost_nothing_and_still_reach_the_graph(loss, tile):
     more = {"bias": torch.zeros(1)} if loss is siglip_loss else {}
     total, correct = loss(a, b, scale=torch.ones(1), tile=tile, **more)
     total.backward()
-    assert total == 0 and correct == 0 and a.grad.shape == (0, 3)
+    assert total == 0
+    assert correct == 0
+    assert a.grad.shape == (0, 3)
 
 
 def test_half_precision_rows_are_scored_in_float32():

@@ -89,7 +89,8 @@ def test_a_batch_without_pairs_costs_nothing_and_reaches_every_head(toys, kind, 
     model = two(toys, kind, heads=heads, same="text")
     batch = toys.batch(image=toys.value_tokens([2, 0, 1]), text=toys.value_tokens([0, 2, 0]))
     found = toys.loss(model, batch)
-    assert found.count == 0 and found.total == 0
+    assert found.count == 0
+    assert found.total == 0
     assert toys.gradients_are_finite(model, found)
     assert all(p.grad is not None for p in model.objective("objective").parameters())
 
@@ -117,7 +118,8 @@ def test_the_scale_is_bounded_and_can_come_back(toys):
     objective.after_update(toys.step(model, batch))
     assert objective.log_scale.item() == pytest.approx(math.log(100))
     toys.loss(model, batch).total.backward()
-    assert objective.log_scale.grad is not None and objective.log_scale.shape == (1,)
+    assert objective.log_scale.grad is not None
+    assert objective.log_scale.shape == (1,)
 
 
 def test_a_fixed_temperature_has_no_gradient(toys):
@@ -147,7 +149,8 @@ def test_keys_follow_the_tokens_of_a_stream_not_their_place(toys):
     model = toys.model({"text": toys.IDS})
     batch = toys.batch(text=toys.id_tokens([[3, 4], [4, 3], [3, 4], [], []]))
     keys = sample_keys(toys.step(model, batch), "text").tolist()
-    assert keys[0] == keys[2] and len(set(keys)) == 4  # absent samples have their own
+    assert keys[0] == keys[2]
+    assert len(set(keys)) == 4
 
 
 def test_keys_travel_as_floats_without_loss():
@@ -202,14 +205,17 @@ def test_repaired_rows_never_keep_their_own_partner():
     for shift in range(1, 4):
         wrong = repaired([2, 5, 7, 9], shift)
         assert [a for a, _ in wrong] == [2, 5, 7, 9]
-        assert sorted(b for _, b in wrong) == [2, 5, 7, 9] and all(a != b for a, b in wrong)
-    assert repaired([3], 1) == [] and repaired([], 1) == []
+        assert sorted(b for _, b in wrong) == [2, 5, 7, 9]
+        assert all(a != b for a, b in wrong)
+    assert repaired([3], 1) == []
+    assert repaired([], 1) == []
 
 
 def test_rows_with_one_key_are_not_swapped():
     keys = {0: "a", 1: "a", 2: "b"}
     wrong = repaired([0, 1, 2], 1, [keys[i] for i in range(3)])
-    assert all(keys[a] != keys[b] for a, b in wrong) and len(wrong) == 3
+    assert all(keys[a] != keys[b] for a, b in wrong)
+    assert len(wrong) == 3
     assert repaired([0, 1], 1, ["a", "a"]) == []
 
 
@@ -241,3 +247,12 @@ def test_a_fusion_of_another_width_is_refused(toys):
     model = matching(toys, fusion_width=6)
     with pytest.raises(ValueError, match="fusion_width: 8"):
         toys.loss(model, partners(toys, [1, 1], [1, 1]))
+
+
+def test_what_same_names_is_declared(toys):
+    field = two(toys, InfoNCE, same="label").objective("objective")
+    assert field.fields() == ("label",)
+    assert set(field.needs()) == {"image", "text"}
+    stream = three(toys, SigLIP, streams=["image", "text"], same="sound").objective("objective")
+    assert stream.fields() == ()
+    assert set(stream.needs()) == {"image", "text", "sound"}

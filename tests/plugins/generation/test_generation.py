@@ -64,14 +64,13 @@ def test_what_comes_later_can_not_be_seen(toys):
     # rows 0 to 2 predict tokens 1 to 3; row 3 sees the change; the second segment does not
     assert torch.equal(out[0][:3], out[1][:3])
     assert not torch.equal(out[0][3], out[1][3])
-    assert torch.equal(out[0][4:], out[1][4:])
+    torch.testing.assert_close(out[0][4:], out[1][4:])
 
 
 @pytest.mark.parametrize("make", [speaking, drawing])
 def test_an_encoder_that_sees_the_answer_is_refused(toys, make):
-    model = make(toys, causal=False)
-    with pytest.raises(ValueError, match="causal: true"):
-        toys.loss(model, toys.batch(text=toys.id_tokens([[3, 4]]), image=toys.value_tokens([2])))
+    with pytest.raises(ValueError, match="needs a causal encoder"):
+        make(toys, causal=False)
 
 
 def test_a_few_steps_learn_a_counting_sequence(toys):
@@ -105,7 +104,8 @@ def test_copying_is_what_repeating_the_token_costs(toys):
     v = tokens.values.double()
     expected = sum(float((v[i] - v[i + 1]).square().mean()) for i in (0, 1, 3))
     total, count = found.metrics["copying"]
-    assert total.item() == pytest.approx(expected, rel=1e-5) and count == found.count == 3
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+    assert count == found.count == 3
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])

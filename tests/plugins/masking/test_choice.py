@@ -158,7 +158,8 @@ def test_tubes_hide_a_place_at_all_times():
     hidden = torch.zeros(80, dtype=torch.bool)
     hidden[choice.hidden] = True
     first = hidden[:48].reshape(3, 16)
-    assert (first == first[0]).all() and first[0].sum() == 12
+    assert (first == first[0]).all()
+    assert first[0].sum() == 12
     assert (hidden[48:].reshape(2, 16)[0] == hidden[48:].reshape(2, 16)[1]).all()
 
 
@@ -188,7 +189,8 @@ def test_a_block_covers_the_same_places_of_every_frame():
     layout = Layout.of([50], grid)
     scores = block_scores(noise(50, 1), noise(50, 2), noise(50, 3), layout, most=1)
     covered = (scores == 0).reshape(2, 25)
-    assert covered.any() and (covered[0] == covered[1]).all()
+    assert covered.any()
+    assert (covered[0] == covered[1]).all()
 
 
 def test_shapes_of_no_tokens_are_empty():

@@ -22,7 +22,7 @@ def test_a_zero_prediction_of_768_values_costs_little_less_than_one():
     assert patch_error(torch.zeros(1, 768), target).item() == pytest.approx(0.9987, abs=1e-4)
 
 
-@pytest.mark.parametrize(("alpha", "mean"), [(1, 0.52), (2, 0.5008), (3, 0.500032)])
+@pytest.mark.parametrize(("alpha", "mean"), [(1.0, 0.52), (2.0, 0.5008), (3.0, 0.500032)])
 def test_scaled_cosine_error_of_known_rows(alpha, mean):
     x, y = torch.tensor([[3.0, 4], [1, 0]]), torch.tensor([[4.0, 3], [0, 1]])
     assert scaled_cosine_error(x, y, alpha=alpha).mean().item() == pytest.approx(mean, abs=1e-6)
@@ -46,7 +46,8 @@ def test_distances_are_means_over_features():
 def test_rows_that_do_not_count_add_nothing_not_even_infinity():
     logits = torch.tensor([[0.0, -torch.inf], [2.0, 0.0]], requires_grad=True)
     total, correct = token_loss(logits, torch.tensor([1, 0]), torch.tensor([False, True]))
-    assert total.item() == pytest.approx(0.126928) and correct == 1
+    assert total.item() == pytest.approx(0.126928)
+    assert correct == 1
 
 
 def test_nothing_hidden_costs_nothing_and_still_reaches_the_graph():

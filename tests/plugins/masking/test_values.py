@@ -39,7 +39,8 @@ def test_only_visible_tokens_reach_the_encoder(toys):
     model = masked(toys, MaskedAutoencoder, ratio=0.75)
     tokens = toys.plane_tokens([4, 2, 0])
     shown, loss = seen(model, toys.step(model, toys.batch(image=tokens)))
-    assert shown.layout.lengths == (4, 1, 0) and loss.count == 15
+    assert shown.layout.lengths == (4, 1, 0)
+    assert loss.count == 15
     rows = {tuple(row) for row in tokens.values.tolist()}
     assert all(tuple(row) in rows for row in shown.values.tolist())
     # positions went along
@@ -182,7 +183,8 @@ def test_simmim_may_be_given_other_streams(toys):
     )
     batch = toys.batch(image=toys.plane_tokens([2, 2, 2]), text=toys.id_tokens([[3], [], [4, 5]]))
     found = toys.loss(model, batch)
-    assert found.count == 2 * 2 and toys.gradients_are_finite(model, found)
+    assert found.count == 2 * 2
+    assert toys.gradients_are_finite(model, found)
 
 
 @pytest.mark.parametrize("kind", KINDS)

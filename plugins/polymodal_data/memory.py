@@ -1,0 +1,27 @@
+"""Rows written in the config itself."""
+
+from typing import Any
+
+from polymodal.source import Sample, Source
+
+
+class Memory(Source):
+    """Rows as they stand in the config: for tests and tiny examples.
+
+    Args:
+        rows: mappings of field names to values.
+    """
+
+    def __init__(self, *, rows: list[dict[str, Any]]):
+        self._given = [dict(row) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the fields of all rows, in the order they first appear."""
+        return tuple(dict.fromkeys(name for row in self._given for name in row))
+
+    def row(self, index: int) -> Sample:
+        """Return one row."""
+        return self._given[index]

@@ -1,0 +1,212 @@
+"""Rows kept as an Arrow table under a Hugging Face `Dataset`: small ones in memory, others mapped.
+
+What is too large for memory is written once to `HF_DATASETS_CACHE/polymodal`, under a name that
+changes with the input files; it may be deleted at any time. Workers and ranks share its pages.
+"""
+
+import json
+import os
+import tempfile
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import pyarrow as pa
+
+from polymodal.errors import UnreadableError
+from polymodal.source import Sample, Source
+from polymodal_data.columns import Columns
+from polymodal_data.delimited import Unreadable
+from polymodal_data.files import fingerprint
+
+FORMAT = 1  # of the files in the cache; raise it when records are read in another way
+IN_MEMORY = 16 * 2**20  # bytes of input up to which rows stay in memory
+UNREADABLE = "_unreadable"  # the column that holds the reason
+_ENCODED = b"polymodal_json"  # metadata: the columns kept as JSON text
+_ROWS_AT_ONCE = 1000
+
+Record = Mapping[str, Any] | Unreadable
+Item = TypeVar("Item")
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items, the last one shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def write_records(
+    sink: pa.NativeFile, read: Callable[[], Iterable[Record]], columns: Columns
+) -> None:
+    """Write records as an Arrow stream; `read` is called twice, to find the types first."""
+    for record in read():
+        if not isinstance(record, Unreadable):
+            columns.see(record)
+    schema = columns.schema.append(pa.field(UNREADABLE, pa.string()))
+    schema = schema.with_metadata({_ENCODED: json.dumps(columns.encoded)})
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for some in chunks(read(), _ROWS_AT_ONCE):
+            reasons = [each.reason if isinstance(each, Unreadable) else None for each in some]
+            found = columns.batch([{} if isinstance(each, Unreadable) else each for each in some])
+            arrays = [*found.columns, pa.array(reasons, pa.string())]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+
+class StoredRows:
+    """Rows of an Arrow stream by number.
+
+    Args:
+        dataset: a Hugging Face `Dataset`, its media columns not decoded.
+        encoded: columns whose values are JSON text.
+    """
+
+    def __init__(self, dataset: Any, encoded: Sequence[str] = ()):
+        self.dataset = dataset
+        self.encoded = tuple(encoded)
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> "StoredRows":
+        """Return the rows of an Arrow table in memory."""
+        from datasets import Dataset
+        from datasets.table import InMemoryTable
+
+        encoded = json.loads((table.schema.metadata or {}).get(_ENCODED, b"[]"))
+        return cls(Dataset(InMemoryTable(table.replace_schema_metadata(None))), encoded)
+
+    @classmethod
+    def of_file(cls, path: Path) -> "StoredRows":
+        """Return the rows of an Arrow stream on disk, mapped into memory."""
+        from datasets import Dataset
+
+        with pa.memory_map(str(path)) as file:
+            metadata = pa.ipc.open_stream(file).schema.metadata or {}
+        return cls(Dataset.from_file(str(path)), json.loads(metadata.get(_ENCODED, b"[]")))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the fields."""
+        return tuple(name for name in self.dataset.column_names if name != UNREADABLE)
+
+    def rows(self, indices: Sequence[int]) -> list[dict[str, Any] | UnreadableError]:
+        """Return several rows, read at once."""
+        if not len(indices):
+            return []
+        found = self.dataset[list(indices)]
+        for name in self.encoded:
+            found[name] = [_decoded(value) for value in found[name]]
+        reasons = found.pop(UNREADABLE, [None] * len(indices))
+        names = list(found)
+        return [
+            dict(zip(names, values, strict=True)) if reason is None else UnreadableError(reason)
+            for reason, *values in zip(reasons, *found.values(), strict=True)
+        ]
+
+    def column(self, name: str) -> list[Any]:
+        """Return one column; null where the row is unreadable."""
+        values = self.dataset.with_format("arrow")[:][name].to_pylist() if len(self) else []
+        return [_decoded(value) for value in values] if name in self.encoded else values
+
+
+def _decoded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def store(inputs: Sequence[Path], write: Callable[[pa.NativeFile], None], *key: object
+          ) -> StoredRows:  # fmt: skip
+    """Return the rows that `write` writes as an Arrow stream: from memory, or from the cache.
+
+    Args:
+        inputs: the files they are made of.
+        write: makes them; not called if the cache has them.
+        key: whatever else they depend on.
+    """
+    if sum(file.stat().st_size for file in inputs) > IN_MEMORY:
+        from datasets import config
+
+        folder = Path(config.HF_DATASETS_CACHE) / "polymodal"
+        path = folder / f"{fingerprint(inputs, FORMAT, *key)}.arrow"
+        if path.is_file():
+            return StoredRows.of_file(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
+        except OSError:
+            pass  # a home that can't be written to: memory will have to do
+        else:
+            _write_whole(os.fdopen(handle, "wb"), Path(name), path, write)
+            return StoredRows.of_file(path)
+    sink = pa.BufferOutputStream()
+    write(sink)
+    return StoredRows.of_table(pa.ipc.open_stream(sink.getvalue()).read_all())
+
+
+def _write_whole(
+    file: BinaryIO, part: Path, path: Path, write: Callable[[pa.NativeFile], None]
+) -> None:
+    """Write beside the place and rename, so that another process never sees half a file."""
+    try:
+        with file, pa.PythonFile(file, mode="w") as sink:
+            write(sink)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class StoredSource(Source):
+    """A source whose rows are stored; the first `len` or row makes or maps them."""
+
+    finished: tuple[str, ...] = ()
+    """Fields that `_finish` replaces."""
+
+    @abstractmethod
+    def _store(self) -> StoredRows:
+        """Make the rows, or find them in the cache."""
+
+    def _finish(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a stored row as the sample it stands for; may raise UnreadableError."""
+        return row
+
+    @cached_property
+    def _stored(self) -> StoredRows:
+        return self._store()
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the fields its rows have."""
+        return self._stored.columns
+
+    def row(self, index: int) -> Sample:
+        """Return one row.
+
+        Raises:
+            UnreadableError: why it can't be read.
+        """
+        found = self.rows([index])[0]
+        if isinstance(found, UnreadableError):
+            raise found
+        return found
+
+    def rows(self, indices: Sequence[int]) -> list[Sample | UnreadableError]:
+        """Return several rows, with one read of the table."""
+        found: list[Sample | UnreadableError] = []
+        for row in self._stored.rows(indices):
+            try:
+                found.append(row if isinstance(row, UnreadableError) else self._finish(row))
+            except UnreadableError as error:
+                found.append(error)
+        return found
+
+    def column(self, name: str) -> list[Any]:
+        """Return one field of every row, None where it is missing or the row unreadable."""
+        if name not in self._stored.columns:
+            return [None] * len(self)
+        return super().column(name) if name in self.finished else self._stored.column(name)

@@ -1,0 +1,223 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from polymodal import DataError, Loss, PolymodalError, load
+from polymodal.config import OptimizerConfig, check_config
+from polymodal.errors import ConfigError
+from polymodal.schedule import learning_rate
+from polymodal.train import Training
+
+
+def train(values, directory, plugins, **options):
+    config = check_config(values, plugins=plugins)
+    training = Training(config, directory, plugins=plugins, quiet=True, **options)
+    training.run()
+    return training
+
+
+def weights(directory):
+    return load_file(directory / "model" / "model.safetensors")
+
+
+def losses(directory):
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return {line["step"]: line["loss"] for line in map(json.loads, lines)}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_run_leaves_everything_behind(sensor_config, plugins, tmp_path):
+    sensor_config["data"]["sources"]["waves"]["broken"] = 3
+    train(sensor_config, tmp_path / "run", plugins)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"config.yaml", "metrics.jsonl", "checkpoints", "model"} | (
+        {"skipped.jsonl"} & names
+    )
+    run = load(tmp_path / "run", plugins=plugins)
+    assert run.embed("signal", [[1.0] * 9, [2.0] * 16]).shape == (2, 64)
+    assert run.config.trainer.max_steps == 6
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(sensor_config, plugins, tmp_path):
+    train(sensor_config, tmp_path / "a", plugins)
+    train(sensor_config, tmp_path / "b", plugins)
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    sensor_config["seed"] = 1
+    train(sensor_config, tmp_path / "c", plugins)
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one(sensor_config, plugins, tmp_path, workers):
+    sensor_config["trainer"] |= {"checkpoint_every": 2, "ema": 0.9}
+    sensor_config["streams"]["signal"]["encoder"] |= {"dropout": 0.1, "drop_path": 0.1}
+    sensor_config["data"]["workers"] = workers
+    train(sensor_config, tmp_path / "whole", plugins)
+    config = check_config(sensor_config, plugins=plugins)
+    stopped = Training(config, tmp_path / "cut", plugins=plugins, quiet=True)
+    step = stopped.model.forward
+
+    def stop_at_step_5(batch, *, number, **rest):
+        if number == 5:
+            raise KeyboardInterrupt
+        return step(batch, number=number, **rest)
+
+    stopped.model.forward = stop_at_step_5
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert max(losses(tmp_path / "cut")) == 5
+    train(sensor_config, tmp_path / "cut", plugins, resume=True)
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(sensor_config, plugins, tmp_path):
+    sensor_config["trainer"]["max_steps"] = 2
+    train(sensor_config, tmp_path / "whole", plugins)
+    sensor_config["trainer"]["accumulate"] = 4
+    train(sensor_config, tmp_path / "cut", plugins)
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
+def test_a_directory_that_holds_another_run_is_left_alone(sensor_config, plugins, tmp_path):
+    train(sensor_config, tmp_path / "run", plugins)
+    before = weights(tmp_path / "run")
+    with pytest.raises(DataError, match="holds another run; pass --resume"):
+        train(sensor_config, tmp_path / "run", plugins)
+    sensor_config["optimizer"] = {"learning_rate": 0.1}
+    with pytest.raises(DataError, match="with another 'optimizer'"):
+        train(sensor_config, tmp_path / "run", plugins, resume=True)
+    assert equal(before, weights(tmp_path / "run"))
+
+
+def test_a_directory_with_other_files_is_left_alone(sensor_config, plugins, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match="is not empty and holds no run"):
+        train(sensor_config, tmp_path, plugins)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is a file"):
+        train(sensor_config, tmp_path / "file", plugins)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_by_name(sensor_config, plugins, tmp_path):
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    objective = training.model.objective("rebuild")
+    forward = objective.forward
+
+    def broken(step):
+        loss = forward(step)
+        return Loss(loss.total * float("nan"), loss.count) if step.number == 2 else loss
+
+    objective.forward = broken
+    with pytest.raises(PolymodalError, match=r"'rebuild' is nan at step 3. Samples: waves\["):
+        training.run()
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_too_many_unreadable_rows_stop_the_run(sensor_config, plugins, tmp_path, sensor_module):
+    sensor_config["data"]["sources"]["waves"] = {"use": "sensor.waves", "samples": 2, "broken": 1}
+    with pytest.raises(DataError, match="50%, more than data.max_skipped 5%.*cable came off"):
+        train(sensor_config, tmp_path / "run", plugins)
+
+
+def test_a_stream_whose_field_no_source_has_is_refused_before_anything_is_written(
+    sensor_config, plugins, tmp_path
+):
+    sensor_config["streams"]["signal"]["field"] = "signl"
+    with pytest.raises(DataError, match="no source has a field 'signl'. Did you mean 'signal'"):
+        train(sensor_config, tmp_path / "run", plugins)
+    assert not (tmp_path / "run").exists()
+
+
+def test_impossible_combinations_are_refused_together(sensor_config, plugins, tmp_path):
+    sensor_config["objectives"] = {
+        "mlm": {"use": "masking.tokens", "stream": "signal"},
+        "next": {"use": "generation.next_patch", "stream": "sgnal"},
+    }
+    with pytest.raises(ConfigError) as caught:
+        train(sensor_config, tmp_path / "run", plugins)
+    found = str(caught.value)
+    assert "objectives.mlm" in found and "ids" in found
+    assert "objectives.next" in found and "sgnal" in found
+
+
+def test_frozen_parts_stay_and_the_rest_moves(sensor_config, plugins, tmp_path):
+    encoder = sensor_config["streams"]["signal"]["encoder"]
+    train(sensor_config, tmp_path / "start", plugins)
+    encoder |= {"freeze": ["trunk.blocks.0.*"], "initialize": str(tmp_path / "start#signal")}
+    train(sensor_config, tmp_path / "run", plugins)
+    one, other = weights(tmp_path / "start"), weights(tmp_path / "run")
+    for name in one:
+        same = torch.equal(one[name], other[name])
+        if name.startswith("encoders.signal.trunk.blocks.0."):
+            assert same, name
+    assert not torch.equal(
+        one["encoders.signal.trunk.blocks.1.attention.qkv.weight"],
+        other["encoders.signal.trunk.blocks.1.attention.qkv.weight"],
+    )
+    encoder["freeze"] = ["trnk.*"]
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        train(sensor_config, tmp_path / "none", plugins)
+
+
+def test_an_encoder_may_have_its_own_rate(sensor_config, plugins, tmp_path):
+    sensor_config["streams"]["signal"]["encoder"] |= {"learning_rate": 5e-5, "layer_decay": 0.5}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    scale = {p: g["scale"] for g in training.optimizer.param_groups for p in g["params"]}
+    encoder = training.model.encoder("signal")
+    layers = encoder.layers()
+    assert scale[next(layers[-1].parameters())] == pytest.approx(0.1)
+    assert scale[next(layers[0].parameters())] == pytest.approx(0.1 * 0.5 ** (len(layers) - 1))
+    assert scale[next(training.model.objective("rebuild").parameters())] == 1.0
+
+
+def test_the_gradient_of_an_absent_stream_is_none(sensor_config, plugins, tmp_path):
+    encoder = sensor_config["streams"]["signal"]["encoder"]
+    tokenizer = sensor_config["streams"]["signal"]["tokenizer"]
+    sensor_config["streams"]["other"] = {
+        "tokenizer": tokenizer, "encoder": encoder, "field": "label"
+    }  # fmt: skip
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    model = training.model
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    model.forget_absent(["signal"], ["rebuild"])
+    assert all(p.grad is None for p in model.encoder("other").parameters())
+    assert all(p.grad is not None for p in model.encoder("signal").parameters())
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=4, final_share=0.1)
+    rates = [learning_rate(step, 104, config) for step in (0, 3, 4, 54, 104)]
+    assert rates == pytest.approx([0.25, 1.0, 1.0, 0.55, 0.1])
+    linear = OptimizerConfig(learning_rate=1.0, schedule="linear")
+    assert learning_rate(25, 100, linear) == pytest.approx(0.75)
+    assert learning_rate(99, 100, OptimizerConfig(learning_rate=2.0, schedule="constant")) == 2.0
+
+
+def test_one_objective_a_step_is_drawn_by_weight(sensor_config, plugins, tmp_path):
+    sensor_config["objectives"] = {
+        "often": {"use": "masking.simmim", "stream": "signal", "weight": 3.0},
+        "seldom": {"use": "masking.simmim", "stream": "signal", "weight": 1.0},
+    }
+    sensor_config["trainer"] |= {"objectives": "one"}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    drawn = [training._objectives_of(number)[0] for number in range(400)]
+    assert 0.68 < drawn.count("often") / 400 < 0.82
+    assert drawn == [training._objectives_of(number)[0] for number in range(400)]
+
+
+def test_bfloat16_and_checkpointed_gradients_train(sensor_config, plugins, tmp_path):
+    sensor_config["trainer"] |= {"precision": "bfloat16", "gradient_checkpointing": True}
+    train(sensor_config, tmp_path / "run", plugins)
+    assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / "run").values())
