@@ -82,7 +82,9 @@ class Archive:
                             found.append(Member(name, each.offset_data, each.size))
             except tarfile.TarError as error:
                 if not found:
-                    raise DataError(f"{self.path} is no tar that can be read: {error}") from error
+                    raise DataError(
+                        f"{self.path} is no tar that can be read: {damage or error}"
+                    ) from error
                 damage = damage or str(error)
         return found, damage
 
@@ -121,7 +123,8 @@ def _unpacked(path: Path, opener: Any) -> tuple[bytes | Path, str | None]:
     damage = None
     with opener(path, "rb") as content:
         try:
-            while head.tell() <= IN_MEMORY and (chunk := content.read(_CHUNK)):
+            # read1 hands out what it has before it finds the end missing; read would lose it
+            while head.tell() <= IN_MEMORY and (chunk := content.read1(_CHUNK)):
                 head.write(chunk)
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             damage = f"{path.name} is damaged or cut short: {error}"

@@ -43,8 +43,8 @@ def text_lines(path: Path, encoding: str = "utf-8", content: bytes | None = None
     number = 0
     try:
         with ExitStack() as stack:
-            raw: Any = stack.enter_context(
-                open(path, "rb") if content is None else io.BytesIO(content)
+            raw: Any = (
+                stack.enter_context(open(path, "rb")) if content is None else io.BytesIO(content)
             )
             if path.suffix.lower() == ".gz":
                 raw = stack.enter_context(gzip.GzipFile(fileobj=raw))

@@ -100,7 +100,7 @@ class Table(StoredSource):
         self.path = [path] if isinstance(path, str) else list(path)
         self.kept = columns
         self.where = {
-            name: tuple(value) if isinstance(value, list) else (value,)
+            name: value if isinstance(value, list) else [value]
             for name, value in (where or {}).items()
         }
         self.files = tuple(files or ())
@@ -125,15 +125,16 @@ class Table(StoredSource):
             )
         options = (self.kept, self.where, self.files, self.delimiter, self.names, self.encoding)
         if families == {"parquet"}:
-            return store(found, partial(self._write_parquet, found), "table", options)
-        columns = Columns(text=families == {"delimited"})
-        stored = store(
-            found,
-            partial(write_records, read=partial(self._records, found), columns=columns),
-            "table",
-            options,
-        )
-        self._check(stored.columns, found)
+            stored = store(found, partial(self._write_parquet, found), "table", options)
+        else:
+            columns = Columns(text=families == {"delimited"})
+            read = partial(self._records, found)
+            write = partial(write_records, read=read, columns=columns)
+            stored = store(found, write, "table", options)
+            self._check(stored.columns, found)
+        if self.where and not len(stored):
+            wanted = ", ".join(f"{name}: {value}" for name, value in self.where.items())
+            raise DataError(f"where: no row of {', '.join(self.path)} has {wanted}")
         return stored
 
     def _records(self, paths: Sequence[Path]) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""demo: small data sets of six modalities with captions, made here: nothing is downloaded."""
+"""demo: small data of six modalities with captions, made here: nothing is downloaded."""
 
 from typing import TYPE_CHECKING
 
@@ -12,26 +12,24 @@ polymodal_interface = 1
 
 @hookimpl
 def polymodal_register(registry: "Registry") -> None:
-    """Name the sources."""
+    """Name this plugin's sources."""
     registry.source(
-        "digits", "polymodal_demo.digits:Digits", "real handwritten digits, tinted, with captions"
+        "digits", "polymodal_demo.digits:Digits", "handwritten digits in colour, with captions"
     )
     registry.source(
         "moving_digits",
         "polymodal_demo.moving_digits:MovingDigits",
-        "clips of a handwritten digit moving one of four ways",
+        "videos of handwritten digits on the move, with captions",
     )
+    registry.source("sounds", "polymodal_demo.sounds:Sounds", "synthesised sounds, with captions")
+    registry.source("graphs", "polymodal_demo.graphs:Graphs", "molecule-like graphs, with captions")
     registry.source(
-        "sounds", "polymodal_demo.sounds:Sounds", "synthesised tones, chirps, bursts and clicks"
-    )
-    registry.source(
-        "graphs", "polymodal_demo.graphs:Graphs", "molecule-like graphs: rings, chains and stars"
-    )
-    registry.source(
-        "genomes", "polymodal_demo.genomes:Genomes", "random sequences with planted motifs"
+        "genomes",
+        "polymodal_demo.genomes:Genomes",
+        "random sequences with planted motifs, with captions",
     )
     registry.source(
         "functions",
         "polymodal_demo.functions:Functions",
-        "functions of Python's standard library with their docstrings' first sentence",
+        "functions of the Python standard library, with what their docstrings say",
     )

@@ -1,70 +1,68 @@
-"""Handwritten digits in colour, with captions."""
+"""Handwritten digits as colour images."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from polymodal_demo.drawn import DrawnSource, pick
-from polymodal_demo.handwriting import (
-    COLOURS,
-    COUNT,
-    WORDS,
-    as_bytes,
-    enlarged,
-    load_handwriting,
-    tinted,
-)
+from polymodal_demo.drawings import COLOURS, NUMBERS, drawings, enlarge, levels, paint
+from polymodal_demo.generated import GeneratedSource, pick
 
-SIDE = 32  # of the picture
-_CAPTIONS = (
-    "a {colour} {digit}",
-    "the digit {digit} in {colour}",
-    "a {digit}, written in {colour}",
-    "a handwritten {digit} in {colour} ink",
-    "{colour} {digit} on a dark ground",
+_TEMPLATES = (
+    "a {colour} {number}",
+    "the digit {number} in {colour}",
+    "a handwritten {number}, {colour}",
+    "{number} written in {colour}",
+    "a {size} {colour} {number}",
 )
 
 
-class Digits(DrawnSource):
-    """Real handwriting, coloured here: `image`, `text`, `label` (the digit), `colour`.
+class Digits(GeneratedSource):
+    """Images of handwritten digits, 32 x 32 in RGB, with captions.
 
-    The writing is scikit-learn's `load_digits`: 1,797 digits of 8x8 pixels that 43 people wrote
-    (the UCI test set of optical recognition). Row n shows digit n, enlarged to 20 to 26 pixels,
-    tinted in one of six colours and placed at random on a dark, noisy ground of 32x32. `image` is
-    RGB uint8 [32, 32, 3]; `label` is a word from "zero" to "nine"; `text` names the digit and its
-    colour in one of five phrasings.
+    The drawings are real: the 1,797 of 8 x 8 pixels that come with scikit-learn (UCI's optical
+    digits, by 43 writers). Each is enlarged to 26 to 29 pixels, painted in one of six colours
+    at a random place on a dark background of random tint with a little noise. Captions name
+    digit and colour in several ways ("a red seven", "seven written in red"), some the size.
 
-    What can be learnt: which shape is which digit, whatever its colour, size and place (10
-    classes, nearly equal), and its colour (6). 60 captions differ in meaning.
+    What can be learned: the shape whatever its place, size and colour; the colour; and the words
+    for both. Pixels at fixed places tell little, for the place varies.
+
+    Fields: `image` (uint8 [32, 32, 3]), `text`, `label` (the digit's name, "seven"), `colour`,
+    `drawing` (number of the drawing: split by it where there are more samples than drawings).
 
     Args:
-        samples: how many rows. The default shows every digit once; beyond it the same writing
-            comes again in other colours and places, so then a random split of the rows shares
-            handwriting between its parts.
-        seed: of colours, sizes, places and captions; the order of digits is scikit-learn's.
+        samples: how many; beyond 1,797 drawings occur again, in another colour and place.
+        seed: of order, colour and place.
     """
 
-    def __init__(self, *, samples: int = COUNT, seed: int = 0):
+    fields = ("image", "text", "label", "colour", "drawing")
+
+    def __init__(self, *, samples: int = 1797, seed: int = 0):
         super().__init__(samples=samples, seed=seed)
 
-    def columns(self) -> tuple[str, ...]:
-        """Return the fields of a row."""
-        return ("image", "text", "label", "colour")
-
-    def draw(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Return the digit of this number in a colour and place of its own."""
-        ink, kinds = load_handwriting()
-        digit = WORDS[kinds[index % COUNT]]
-        colour = pick(rng, tuple(COLOURS))
-        side = int(rng.integers(20, 27))
-        top, left = rng.integers(0, SIDE - side + 1, 2)
-        ground = rng.uniform(0, 0.25, 3) + rng.normal(0, 0.05, (SIDE, SIDE, 3))
-        cover = np.zeros((SIDE, SIDE, 1), np.float32)
-        cover[top : top + side, left : left + side, 0] = enlarged(ink[index % COUNT], side)
+    def make(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
+        """Return one image and its caption."""
+        images, targets = drawings()
+        drawing = draw_number(self, index)
+        colour = pick(generator, list(COLOURS))
+        size = int(generator.integers(26, 30))
+        top, left = generator.integers(0, 33 - size, size=2)
+        canvas = generator.uniform(0, 70, 3) + generator.normal(0, 8, (32, 32, 3))
+        paint(canvas, enlarge(images[drawing], size), COLOURS[colour], top, left)
+        number = NUMBERS[targets[drawing]]
+        text = pick(generator, _TEMPLATES).format(
+            colour=colour, number=number, size="large" if size > 27 else "small"
+        )
         return {
-            "image": as_bytes(ground * (1 - cover) + tinted(rng, colour) * cover),
-            "text": pick(rng, _CAPTIONS).format(colour=colour, digit=digit),
-            "label": digit,
+            "image": levels(canvas),
+            "text": text,
+            "label": number,
             "colour": colour,
+            "drawing": drawing,
         }
+
+
+def draw_number(source: GeneratedSource, index: int) -> int:
+    """Return the drawing of a row: each once, in random order, before one comes again."""
+    count = len(drawings()[0])
+    return int(source.generator(2**32, index // count).permutation(count)[index % count])

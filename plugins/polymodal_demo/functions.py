@@ -1,105 +1,99 @@
-"""Functions of Python's standard library with what their docstrings say first."""
+"""Functions of the Python standard library with what their docstrings say."""
 
 import re
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
+from polymodal.plugins import installed
+from polymodal.source import Sample, Source
 
-from polymodal import Source
-from polymodal.errors import UnreadableError
-from polymodal_code.package import PackageFunctions
-
-MODULES = (
-    "asyncio",
-    "email",
-    "http",
-    "importlib",
-    "inspect",
-    "logging",
-    "mailbox",
-    "multiprocessing",
-    "pathlib",
-    "unittest",
-    "urllib",
-    "xml",
-)
-# A stop that ends a sentence: white space follows, and it is not that of "e.g." or "i.e.".
-_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)[.!?](?=\s)")
+FAMILIES = {
+    "concurrency": ("asyncio", "concurrent", "multiprocessing", "subprocess", "threading", "queue"),
+    "data": ("collections", "copy", "csv", "dataclasses", "enum", "json", "pickle", "plistlib",
+             "shelve", "sqlite3", "xml"),
+    "files": ("fileinput", "glob", "gzip", "os", "pathlib", "shutil", "tarfile", "tempfile",
+              "zipfile", "zipimport"),
+    "language": ("ast", "dis", "functools", "importlib", "inspect", "pkgutil", "pydoc", "tokenize",
+                 "traceback", "types", "typing"),
+    "mathematics": ("bisect", "calendar", "datetime", "decimal", "fractions", "heapq", "numbers",
+                    "random", "statistics"),
+    "network": ("email", "ftplib", "http", "imaplib", "ipaddress", "mailbox", "poplib", "smtplib",
+                "socket", "socketserver", "ssl", "urllib", "wsgiref", "xmlrpc"),
+    "testing": ("bdb", "cProfile", "doctest", "logging", "pdb", "timeit", "trace", "unittest"),
+    "text": ("argparse", "codecs", "difflib", "getopt", "gettext", "html", "locale", "optparse",
+             "re", "string", "textwrap"),
+}  # fmt: skip
+_FAMILY = {module: family for family, modules in FAMILIES.items() for module in modules}
 
 
 class Functions(Source):
-    """Functions this Python is delivered with: `code`, `text`, `label` (the module), `name`.
+    """Functions of the Python standard library of this interpreter, with captions.
 
-    Read from the standard library's source on this machine and not run, so the rows depend on the
-    version of Python. `code` is a function or method with a docstring, the docstring taken out;
-    `text` is the docstring's first sentence; `label` the package or module it stands in; `name`
-    the function's, with its class. Functions come from twelve modules, at most as many from each
-    as an even share of `samples`, shuffled; of functions with the same code one is kept.
+    Real code, found on disk and parsed, never imported or run: functions and methods of about 90
+    modules that have a docstring. `code` is the function without it, `text` the docstring's first
+    sentence. Which rows there are depends on the version of Python.
 
-    What can be learnt: to find a function by its description, mostly by words that code and
-    description share (nearly every description is different), and the module (12 classes of
-    some 50 to 125). Written by people and not made for this, so harder than its neighbours.
+    What can be learned: which words of a description go with which names and calls in code; and,
+    from both, what part of the library a function belongs to.
+
+    Fields: `code`, `text`, `label` (concurrency, data, files, language, mathematics, network,
+    testing or text), `name`, `module`.
 
     Args:
-        samples: the most rows; there may be fewer.
-        seed: of the choice and order.
-        modules: other modules or packages, by import name, with all below them.
+        samples: take this many, spread evenly over the modules; None: all.
+        mask_name: call every function `f`, so that its name does not give the description away.
+        max_code: leave out longer functions, in characters.
 
     Raises:
-        ValueError: no modules, fewer samples than modules, or a negative seed.
+        ValueError: a negative number of samples.
     """
 
-    def __init__(self, *, samples: int = 1500, seed: int = 0, modules: Sequence[str] = MODULES):
-        if isinstance(modules, str) or not modules:
-            raise ValueError(f"modules must list at least one module, got {modules!r}")
-        if samples < len(modules):
-            raise ValueError(
-                f"samples must be at least the number of modules, {len(modules)}, got {samples}"
-            )
-        if seed < 0:
-            raise ValueError(f"seed must not be negative, got {seed}")
+    def __init__(
+        self, *, samples: int | None = 1500, mask_name: bool = False, max_code: int = 1200
+    ):
+        if samples is not None and samples < 0:
+            raise ValueError(f"samples must not be negative, got {samples}")
         self.samples = samples
-        self.seed = seed
-        self.modules = tuple(modules)
+        self.mask_name = mask_name
+        self.max_code = max_code
 
     @cached_property
-    def _rows(self) -> list[dict[str, str]]:
-        rng = np.random.default_rng(self.seed)
-        rows: list[dict[str, str]] = []
-        for module in self.modules:
-            found = _functions(module)
-            share = rng.permutation(len(found))[: self.samples // len(self.modules)]
-            rows += [found[number] for number in share]
-        return [rows[number] for number in rng.permutation(len(rows))]
+    def _rows(self) -> list[Sample]:
+        source = (
+            installed()
+            .find("code.package", "source")
+            .load()(modules=sorted(_FAMILY), max_code=self.max_code, max_docstring=400)
+        )
+        rows = [row for row in source.rows(range(len(source))) if isinstance(row, dict)]
+        if self.samples is not None and self.samples < len(rows):
+            rows = [rows[n * len(rows) // self.samples] for n in range(self.samples)]
+        return [self._caption(row) for row in rows]
+
+    def _caption(self, row: dict[str, Any]) -> Sample:
+        name, code = row["name"].rpartition(".")[2], row["code"]
+        if self.mask_name:
+            code = re.sub(rf"\b{re.escape(name)}\b", "f", code)
+        return {
+            "code": code,
+            "text": first_sentence(row["docstring"]),
+            "label": _FAMILY[row["module"].partition(".")[0]],
+            "name": row["name"],
+            "module": row["module"],
+        }
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def columns(self) -> tuple[str, ...]:
         """Return the fields of a row."""
-        return ("code", "text", "label", "name")
+        return ("code", "text", "label", "name", "module")
 
-    def row(self, index: int) -> Mapping[str, Any]:
+    def row(self, index: int) -> Sample:
         """Return one function."""
-        return dict(self._rows[index])
-
-
-def _functions(module: str) -> list[dict[str, str]]:
-    """Return a module's documented functions, its own tests' left out."""
-    source = PackageFunctions(modules=[module], max_code=2000)
-    found: dict[str, dict[str, str]] = {}
-    for row in source.rows(range(len(source))):
-        if isinstance(row, UnreadableError) or {"test", "tests"} & {*row["module"].split(".")}:
-            continue
-        text = first_sentence(row["docstring"])
-        found.setdefault(
-            row["code"], {"code": row["code"], "text": text, "label": module, "name": row["name"]}
-        )
-    return list(found.values())
+        return self._rows[index]
 
 
 def first_sentence(text: str) -> str:
-    """Return a text up to its first sentence's end, without the stop."""
-    return _END.split(text, maxsplit=1)[0].rstrip(" .")
+    """Return a text up to its first full stop that ends a sentence."""
+    found = re.match(r"(.+?[.!?])(?=\s+[A-Z]|\s*$)", text, re.DOTALL)
+    return " ".join((found[1] if found else text).split())

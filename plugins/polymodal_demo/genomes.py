@@ -1,90 +1,85 @@
-"""Random sequences of bases with planted motifs, with captions."""
+"""Random sequences with planted motifs."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from polymodal_demo.drawn import DrawnSource, pick
+from polymodal_demo.generated import GeneratedSource, pick
 
-MOTIFS = {  # consensus sequences
+MOTIFS = {
     "TATA box": "TATAAAAG",
-    "CAAT box": "GGCCAATCT",
-    "GC box": "GGGGCGGGG",
-    "poly-A signal": "AATAAA",
-    "E box": "CACGTG",
-    "CRE": "TGACGTCA",
+    "CAAT box": "GGCCAATC",
+    "octamer": "ATGCAAAT",
+    "E box": "ACCACGTGGT",
+    "poly-A signal": "AATAAAGC",
+    "Kozak sequence": "GCCACCATGG",
 }
-_ONE = ("{first}", "a sequence with one motif: {first}", "only {article} {first}")
-_TWO = (
-    "{first} then {second}",
-    "{first} followed by {second}",
-    "{article} {first} upstream of {second}",
-    "a sequence with {first} before {second}",
+_PLACES = ("near the start", "in the middle", "near the end")
+_TEMPLATES = (
+    "a sequence with a {motif} {place}",
+    "{motif} {place}",
+    "a {motif}, {place}, in {ground} DNA",
+    "{ground} DNA with a {motif}",
 )
+_COPIES = 3
+_MUTATED = 0.08  # share of a motif's bases that are changed
 
 
-class Genomes(DrawnSource):
-    """Sequences made here: `genome`, `text`, `label` (the first motif), `motifs`.
+class Genomes(GeneratedSource):
+    """DNA of about 100 bases with a motif planted in it, with captions.
 
-    80 to 120 random bases, of which 35 to 65 % are G or C, with one motif or two different ones
-    planted at random places: the consensus of the TATA box, CAAT box, GC box, poly-A signal, E
-    box or cAMP response element (CRE). In one of ten motifs of eight bases or more a base is
-    changed. No motif stands anywhere it was not planted. `label` names the first motif from the
-    left, `motifs` all of them in order ("TATA box, GC box"), `text` the same in one of some
-    phrasings. The order means nothing in biology; these are no promoters.
+    The background is random, rich in A and T or in G and C. One of six motifs (TATA box, CAAT
+    box, octamer, E box, poly-A signal, Kozak sequence) stands in one third of the sequence, three
+    times, 8 % of its bases mutated. Every other motif is there too, its bases shuffled, so that
+    the composition of a sequence does not tell its motif. Captions name the motif, most also the
+    third it stands in or what the background is rich in.
 
-    What can be learnt: short words among much that is random, and which of two comes first (6
-    classes): the average over a sequence tells which motifs there are, not their order. 36
-    captions differ in meaning.
+    What can be learned: the order of bases that makes a motif, wherever it stands and with a base
+    wrong; the composition; and the words for both. Counts of single bases tell nothing of the
+    motif.
+
+    Fields: `genome` (A, C, G, T), `text`, `label` (the motif), `place`.
 
     Args:
-        samples: how many rows.
-        seed: of all that is drawn.
+        samples: how many.
+        seed: of everything drawn.
     """
 
-    def __init__(self, *, samples: int = 2000, seed: int = 0):
+    fields = ("genome", "text", "label", "place")
+
+    def __init__(self, *, samples: int = 3000, seed: int = 0):
         super().__init__(samples=samples, seed=seed)
 
-    def columns(self) -> tuple[str, ...]:
-        """Return the fields of a row."""
-        return ("genome", "text", "label", "motifs")
-
-    def draw(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Return a sequence, drawn again while a motif stands where none was planted."""
-        names = [[*MOTIFS][n] for n in rng.permutation(len(MOTIFS))[: 1 + int(rng.integers(2))]]
-        words = [_copied(MOTIFS[name], rng) for name in names]
-        length, share = int(rng.integers(80, 121)), rng.uniform(0.35, 0.65)
-        while True:
-            sequence = _planted(words, length, share, rng)
-            if all(
-                sequence.count(motif) == words.count(motif) for motif in MOTIFS.values()
-            ):
-                break
-        article = "an" if names[0] == "E box" else "a"
-        text = pick(rng, _ONE if len(names) == 1 else _TWO).format(
-            first=names[0], second=names[-1], article=article
+    def make(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
+        """Return one sequence and its caption."""
+        motif, place = pick(generator, list(MOTIFS)), int(generator.integers(3))
+        rich = bool(generator.integers(2))
+        strong = 0.3 if rich else 0.2  # chance of G, and of C
+        chances = [0.5 - strong, strong, strong, 0.5 - strong]
+        parts: list[list[str]] = [[], [], []]  # what stands in each third
+        for _ in range(_COPIES):
+            parts[place].append(_mutated(MOTIFS[motif], generator))
+        for other, bases in MOTIFS.items():
+            if other != motif:
+                shuffled = "".join(generator.permutation(list(bases)))
+                parts[int(generator.integers(3))].append(shuffled)
+        sequence = "".join(_third(part, chances, generator) for part in parts)
+        text = pick(generator, _TEMPLATES).format(
+            motif=motif, place=_PLACES[place], ground="GC-rich" if rich else "AT-rich"
         )
-        return {"genome": sequence, "text": text, "label": names[0], "motifs": ", ".join(names)}
+        return {"genome": sequence, "text": text, "label": motif, "place": _PLACES[place]}
 
 
-def _copied(motif: str, rng: np.random.Generator) -> str:
-    """Return the motif, one time in ten with a base changed, if it is long enough to bear that."""
-    if len(motif) < 8 or rng.random() >= 0.1:
-        return motif
-    place = int(rng.integers(len(motif)))
-    base = pick(rng, [base for base in "ACGT" if base != motif[place]])
-    return motif[:place] + base + motif[place + 1 :]
+def _mutated(bases: str, generator: np.random.Generator) -> str:
+    changed = generator.random(len(bases)) < _MUTATED
+    others = generator.choice(list("ACGT"), len(bases))
+    return "".join(o if c else b for b, c, o in zip(bases, changed, others, strict=True))
 
 
-def _planted(words: list[str], length: int, share: float, rng: np.random.Generator) -> str:
-    """Return `length` bases, the words among them in order, the gaps of random lengths."""
-    spare = length - sum(map(len, words))
-    cuts = np.sort(rng.integers(spare + 1, size=len(words)))
-    chances = np.array([1 - share, share, share, 1 - share]) / 2
-    bases = "".join(np.array([*"ACGT"])[rng.choice(4, spare, p=chances)])
-    parts, start = [], 0
-    for cut, word in zip(cuts.tolist(), words, strict=True):
-        parts += [bases[start:cut], word]
-        start = cut
-    return "".join([*parts, bases[start:]])
+def _third(parts: list[str], chances: list[float], generator: np.random.Generator) -> str:
+    """Return the parts in random order with random bases between."""
+    generator.shuffle(parts)
+    spare = max(0, 32 - sum(map(len, parts)))
+    gaps = generator.multinomial(spare, np.full(len(parts) + 1, 1 / (len(parts) + 1)))
+    letters = ["".join(generator.choice(list("ACGT"), gap, p=chances)) for gap in gaps]
+    return letters[0] + "".join(p + g for p, g in zip(parts, letters[1:], strict=True))

@@ -1,190 +1,153 @@
-"""Molecule-like graphs with captions."""
+"""Molecule-like graphs."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from polymodal_demo.drawn import DrawnSource, pick
+from polymodal_demo.generated import GeneratedSource, pick
 
-ATOMS = ("carbon", "nitrogen", "oxygen", "sulfur", "chlorine")  # node ids 0 to 4
-SINGLE, DOUBLE, AROMATIC = range(3)  # edge kinds
-GROUPS = {  # what hangs on the skeleton: its atom and bond
-    "hydroxyl": ("oxygen", SINGLE),
-    "carbonyl": ("oxygen", DOUBLE),
-    "amine": ("nitrogen", SINGLE),
-    "thiol": ("sulfur", SINGLE),
-    "chloride": ("chlorine", SINGLE),
+ATOMS = ("C", "N", "O", "S", "F", "Cl")  # by node id
+BONDS = ("single", "double", "aromatic")  # by edge kind
+_SINGLE, _DOUBLE, _AROMATIC = range(3)
+
+# Atoms of a group, first to last; each but the first says what it hangs on, and by which bond.
+GROUPS: Mapping[str, Sequence[tuple[str, int, int]]] = {
+    "carboxylic acid": (("C", 0, 0), ("O", 0, _DOUBLE), ("O", 0, _SINGLE)),
+    "ester": (("C", 0, 0), ("O", 0, _DOUBLE), ("O", 0, _SINGLE), ("C", 2, _SINGLE)),
+    "amide": (("C", 0, 0), ("O", 0, _DOUBLE), ("N", 0, _SINGLE)),
+    "ketone": (("C", 0, 0), ("O", 0, _DOUBLE), ("C", 0, _SINGLE)),
+    "ether": (("O", 0, 0), ("C", 0, _SINGLE)),
+    "alcohol": (("C", 0, 0), ("O", 0, _SINGLE)),
+    "amine": (("C", 0, 0), ("N", 0, _SINGLE)),
 }
-_NUMBERS = ("no", "a", "two", "three", "four")
-_CAPTIONS = (
-    "a {motif} with {groups}",
-    "a {motif} that bears {groups}",
-    "{groups} on a {motif}",
-    "a molecule: a {motif} and {groups}",
+SKELETONS = ("chain", "star", "ring", "aromatic ring", "pair of rings", "fused rings")
+_SIZES = {5: "five", 6: "six", 7: "seven"}
+_TEMPLATES = (
+    "a {skeleton} with {count} {group}",
+    "{count} {group} on a {skeleton}",
+    "a {skeleton} that bears {count} {group}",
+    "{group} groups, {count}, on a {skeleton}",
 )
-_BARE_CAPTIONS = ("a bare {motif}", "a {motif} without groups", "a molecule: a plain {motif}")
 
 
-class _Skeleton:
-    """Bonds between numbered atoms, growing."""
+class _Molecule:
+    """Atoms and bonds as they are put together."""
 
     def __init__(self) -> None:
+        self.atoms: list[int] = []
         self.bonds: list[tuple[int, int, int]] = []
-        self.size = 0
 
-    def atom(self, *bonded: int, bond: int = SINGLE) -> int:
-        """Add an atom with bonds to these, and return its number."""
-        self.size += 1
-        self.bonds += [(self.size - 1, other, bond) for other in bonded]
-        return self.size - 1
+    def add(self, atom: str, to: int | None = None, bond: int = _SINGLE) -> int:
+        self.atoms.append(ATOMS.index(atom))
+        if to is not None:
+            self.bonds.append((to, len(self.atoms) - 1, bond))
+        return len(self.atoms) - 1
 
-    def ring(self, length: int, bond: int) -> list[int]:
-        atoms = [self.atom()]
-        while len(atoms) < length - 1:
-            atoms.append(self.atom(atoms[-1], bond=bond))
-        return [*atoms, self.atom(atoms[-1], atoms[0], bond=bond)]
+    def ring(self, size: int, bond: int) -> list[int]:
+        nodes = [self.add("C") for _ in range(size)]
+        self.bonds += [(nodes[n - 1], nodes[n], bond) for n in range(size)]
+        return nodes
 
-    def chain(self, start: int, length: int, rng: np.random.Generator) -> int:
-        """Grow a chain from an atom; now and then a bond of it is double."""
-        for _ in range(length):
-            start = self.atom(start, bond=DOUBLE if rng.random() < 0.15 else SINGLE)
-        return start
+    def chain(self, size: int, to: int | None = None) -> list[int]:
+        nodes = []
+        for _ in range(size):
+            to = self.add("C", to)
+            nodes.append(to)
+        return nodes
 
-
-Grow = Callable[[_Skeleton, np.random.Generator], None]
-
-
-def _ring_bond(rng: np.random.Generator) -> int:
-    return pick(rng, (SINGLE, AROMATIC))
-
-
-def _one_ring(length: int) -> Grow:
-    """A ring with tails, so that it has as many atoms as other motifs."""
-
-    def grow(skeleton: _Skeleton, rng: np.random.Generator) -> None:
-        atoms = skeleton.ring(length, _ring_bond(rng))
-        first, second = rng.choice(length, 2, replace=False)
-        tail = int(rng.integers(2, 7))
-        cut = int(rng.integers(tail + 1))
-        skeleton.chain(atoms[first], cut, rng)
-        skeleton.chain(atoms[second], tail - cut, rng)
-
-    return grow
+    def shuffled(self, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return the graph with its nodes in random order and every bond in both directions."""
+        order = generator.permutation(len(self.atoms))
+        place = np.argsort(order)
+        bonds = np.array(self.bonds, dtype=np.int64).reshape(-1, 3)
+        ends = place[bonds[:, :2].T]
+        return {
+            "node_ids": np.array(self.atoms, dtype=np.int64)[order],
+            "edges": np.concatenate([ends, ends[::-1]], axis=1),
+            "edge_kinds": np.tile(bonds[:, 2], 2),
+        }
 
 
-def _fused(skeleton: _Skeleton, rng: np.random.Generator) -> None:
-    """Two rings that share a bond."""
-    bond = _ring_bond(rng)
-    atoms = skeleton.ring(int(rng.integers(5, 7)), bond)
-    end = atoms[0]
-    for _ in range(int(rng.integers(2, 4))):
-        end = skeleton.atom(end, bond=bond)
-    skeleton.atom(end, atoms[1], bond=bond)
-    skeleton.chain(atoms[2], int(rng.integers(3)), rng)
+class Graphs(GeneratedSource):
+    """Graphs like organic molecules of 8 to 24 atoms, with captions.
 
+    A skeleton of carbon (chain, star, ring, aromatic ring, two rings joined by a bond, two fused
+    rings; rings have 5 to 7 atoms) bears a functional group once, twice or three times
+    (carboxylic acid, ester, amide, ketone, ether, alcohol, amine) and one to four stray
+    atoms (carbon, fluorine, chlorine, sulphur, oxygen or nitrogen by a double bond). Nodes are
+    in random order. They are not meant to be stable.
 
-def _linked(skeleton: _Skeleton, rng: np.random.Generator) -> None:
-    """Two rings with a chain of none or one atom between."""
-    bond = _ring_bond(rng)
-    first = skeleton.ring(int(rng.integers(5, 7)), bond)
-    second = skeleton.ring(int(rng.integers(5, 7)), bond)
-    end = skeleton.chain(first[0], int(rng.integers(2)), rng)
-    skeleton.bonds.append((end, second[0], SINGLE))
+    What can be learned: which atoms hang together by which bonds, for several groups hold the
+    same atoms; the shape of the skeleton; counting; and the words for all three. How many atoms
+    of each kind there are is not enough.
 
-
-def _chain(skeleton: _Skeleton, rng: np.random.Generator) -> None:
-    skeleton.chain(skeleton.atom(), int(rng.integers(7, 12)), rng)
-
-
-def _star(skeleton: _Skeleton, rng: np.random.Generator) -> None:
-    """Three or four arms from one atom."""
-    centre = skeleton.atom()
-    for _ in range(int(rng.integers(3, 5))):
-        skeleton.chain(centre, int(rng.integers(2, 4)), rng)
-
-
-MOTIFS: dict[str, Grow] = {
-    "five ring": _one_ring(5),
-    "six ring": _one_ring(6),
-    "fused ring pair": _fused,
-    "linked ring pair": _linked,
-    "chain": _chain,
-    "star": _star,
-}
-
-
-class Graphs(DrawnSource):
-    """Graphs made here: `graph`, `text`, `label` (the motif), `groups`.
-
-    `graph` is `{"node_ids": [node], "edges": [2, edge], "edge_kinds": [edge]}`, int64. A node is
-    an atom (ids 0 to 4: carbon, nitrogen, oxygen, sulfur, chlorine), an edge a bond, listed both
-    ways (kinds 0 to 2: single, double, aromatic). The skeleton is one of six motifs: a ring of
-    five or six atoms with tails, two rings that share a bond, two rings with a link between, a
-    chain, or a star of three or four arms. Some of its atoms are nitrogen or oxygen, and 0 to 3
-    groups (hydroxyl, carbonyl, amine, thiol, chloride) hang on it. Nodes are shuffled. No valence
-    is minded: they look like molecules but need not be any. `groups` lists the groups in
-    alphabetical order ("" for none), and `text` tells motif and groups in one of four phrasings.
-
-    What can be learnt: the motif (6 classes), from the way bonds run: motifs overlap in their
-    numbers of atoms and share atoms, bonds and groups. Beside it which groups there are: 336
-    captions differ in meaning.
+    Fields: `graph` (`{"node_ids" [n], "edges" [2, e], "edge_kinds" [e]}`; ids 0 to 5 are C, N, O,
+    S, F, Cl; kinds 0 to 2 single, double, aromatic; both directions listed), `text`, `label` (the
+    group), `skeleton`, `count`.
 
     Args:
-        samples: how many rows.
-        seed: of all that is drawn.
+        samples: how many.
+        seed: of everything drawn.
     """
+
+    fields = ("graph", "text", "label", "skeleton", "count")
 
     def __init__(self, *, samples: int = 2000, seed: int = 0):
         super().__init__(samples=samples, seed=seed)
 
-    def columns(self) -> tuple[str, ...]:
-        """Return the fields of a row."""
-        return ("graph", "text", "label", "groups")
-
-    def draw(self, index: int, rng: np.random.Generator) -> Mapping[str, Any]:
-        """Return a graph of a motif, with atoms and groups drawn apart from it."""
-        motif = pick(rng, [*MOTIFS])
-        skeleton = _Skeleton()
-        MOTIFS[motif](skeleton, rng)
-        atoms = rng.choice(3, skeleton.size, p=(0.8, 0.1, 0.1)).tolist()
-        groups = sorted(pick(rng, [*GROUPS]) for _ in range(int(rng.integers(4))))
-        for place, group in zip(
-            rng.choice(skeleton.size, len(groups), replace=False).tolist(), groups, strict=True
-        ):
-            atom, bond = GROUPS[group]
-            atoms.append(ATOMS.index(atom))
-            skeleton.atom(place, bond=bond)
+    def make(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
+        """Return one graph and its caption."""
+        skeleton, group = pick(generator, SKELETONS), pick(generator, list(GROUPS))
+        count = int(generator.integers(1, 4))
+        molecule = _Molecule()
+        free, words = _skeleton(molecule, skeleton, generator)
+        for node in generator.choice(free, count, replace=False):
+            _attach(molecule, GROUPS[group], int(node))
+        for _ in range(int(generator.integers(1, 5))):
+            atom = pick(generator, ("C", "F", "Cl", "S", "O", "N"))
+            bond = _DOUBLE if atom in ("O", "N") else _SINGLE
+            molecule.add(atom, int(pick(generator, free)), bond)
+        number = ("one", "two", "three")[count - 1]
+        text = pick(generator, _TEMPLATES).format(skeleton=words, group=group, count=number)
         return {
-            "graph": _shuffled(atoms, skeleton.bonds, rng),
-            "text": _caption(motif, groups, rng),
-            "label": motif,
-            "groups": ", ".join(groups),
+            "graph": molecule.shuffled(generator),
+            "text": text,
+            "label": group,
+            "skeleton": skeleton,
+            "count": count,
         }
 
 
-def _shuffled(
-    atoms: list[int], bonds: list[tuple[int, int, int]], rng: np.random.Generator
-) -> dict[str, Any]:
-    order = rng.permutation(len(atoms))
-    node_ids = np.empty(len(atoms), np.int64)
-    node_ids[order] = atoms
-    ends = np.array(bonds, np.int64)
-    edges = order[ends[:, :2].T]
-    return {
-        "node_ids": node_ids,
-        "edges": np.concatenate([edges, edges[::-1]], axis=1).astype(np.int64),
-        "edge_kinds": np.tile(ends[:, 2], 2),
-    }
+def _attach(molecule: _Molecule, group: Sequence[tuple[str, int, int]], node: int) -> None:
+    nodes: list[int] = []
+    for number, (atom, hangs_on, bond) in enumerate(group):
+        if number == 0:
+            nodes.append(molecule.add(atom, node))
+        else:
+            nodes.append(molecule.add(atom, nodes[hangs_on], bond))
 
 
-def _caption(motif: str, groups: list[str], rng: np.random.Generator) -> str:
-    if not groups:
-        return pick(rng, _BARE_CAPTIONS).format(motif=motif)
-    parts = []
-    for group, count in Counter(groups).items():
-        article = "an" if group[0] in "aeiou" else "a"
-        parts.append(f"{_NUMBERS[count]} {group}s" if count > 1 else f"{article} {group}")
-    listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-    return pick(rng, _CAPTIONS).format(motif=motif, groups=listed)
+def _skeleton(
+    molecule: _Molecule, kind: str, generator: np.random.Generator
+) -> tuple[list[int], str]:
+    """Return the atoms that may bear a group, and words for the skeleton."""
+    size = int(generator.integers(5, 8))
+    if kind == "chain":
+        return molecule.chain(size + 1), "chain"
+    if kind == "star":
+        centre = molecule.add("C")
+        arms = [molecule.chain(2, centre) for _ in range(int(generator.integers(3, 5)))]
+        return [node for arm in arms for node in arm], "star"
+    if kind == "ring":
+        return molecule.ring(size, _SINGLE), f"{_SIZES[size]} ring"
+    if kind == "aromatic ring":
+        return molecule.ring(6, _AROMATIC), "aromatic ring"
+    first = molecule.ring(size, _SINGLE)
+    if kind == "pair of rings":
+        second = molecule.ring(5, _SINGLE)
+        molecule.bonds.append((first[0], second[0], _SINGLE))
+        return first[1:] + second[1:], "pair of rings"
+    second = molecule.chain(4, first[0])  # the fused ring shares the bond first[0] - first[1]
+    molecule.bonds.append((second[-1], first[1], _SINGLE))
+    return first[2:] + second, "fused rings"

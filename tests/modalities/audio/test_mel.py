@@ -35,6 +35,7 @@ def image(tokens, tokenizer):
     return (level * tokenizer.std + tokenizer.mean).numpy()
 
 
+@pytest.mark.slow  # librosa compiles on first use
 @pytest.mark.parametrize("n_fft", [256, 255, 400])
 def test_the_mel_power_is_librosas(n_fft):
     samples = noise(3000).astype(np.float64)

@@ -1,0 +1,16 @@
+"""All modules with checks: importing them fills the registry."""
+
+from functools import cache
+from importlib import import_module
+
+MODULES = (
+    "readers", "tokenizers", "encoders", "fusions", "objectives", "sources", "evaluations",
+    "methods", "trackers",
+)  # fmt: skip
+
+
+@cache
+def load() -> None:
+    """Register every check; once."""
+    for name in MODULES:
+        import_module(f"polymodal.testing.{name}")

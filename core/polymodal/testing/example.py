@@ -1,0 +1,34 @@
+"""Example: a small case of a component, for the conformance kit. Imports no torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """Options and inputs with which to check one component.
+
+    Everything but the component and its kind may be left out where the component has no required
+    options and the kit can make up inputs: it can for objectives, fusions, evaluations, methods
+    and trackers, and for encoders that take any tokens. Tokenizers and readers need inputs.
+
+    An objective or fusion can name the kit's own streams in its options: `patches` (values, two
+    axes), `clips` (values, three axes), `words` (ids with a mask, a begin and an end; words),
+    `graphs` (values and edges), and `causal_patches` and `causal_words`, whose encoders are
+    causal. An evaluation can name these streams, any source, and the fields `label` (a class),
+    `name` (the same as text), `number` and `group`.
+    """
+
+    component: str  # "vision.patches"
+    kind: str  # "tokenizer"
+    options: Mapping[str, Any] = field(default_factory=dict)  # "{folder}" in a text: see `prepare`
+    raws: Sequence[Any] = ()  # of a tokenizer, or of an encoder's tokenizer: what readers return
+    values: Sequence[Any] = ()  # of a reader: what records hold
+    tokenizer: Mapping[str, Any] | None = None  # of an encoder: {"use": "vision.patches", ...}
+    prepare: Callable[[Path], None] | None = None  # writes what options refer to as {folder}/...
+    skip: Mapping[str, str] = field(default_factory=dict)  # check: why it does not apply
+
+
+Raws = Sequence[Any] | Callable[[], Sequence[Any]]

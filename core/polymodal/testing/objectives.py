@@ -1,0 +1,365 @@
+"""Checks of objectives: computed on toy streams with tiny real encoders."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch
+from polymodal.component import StreamInfo
+from polymodal.errors import nearest
+from polymodal.model import PretrainingModel
+from polymodal.objective import Loss, Objective
+from polymodal.step import Step
+from polymodal.testing.comparing import random_state_kept, random_state_untouched
+from polymodal.testing.modules import (
+    descend,
+    require_finite_gradients,
+    require_gradients,
+    through_a_file,
+)
+from polymodal.testing.registry import ConformanceError, check
+from polymodal.testing.toys import (
+    LENGTHS,
+    OBJECTIVE,
+    TOY_STREAMS,
+    loss_of,
+    take,
+    toy_batch,
+    toy_info,
+    toy_model,
+)
+
+TOLERANCE = 1e-4  # of float32 sums over different groupings
+
+
+@dataclass
+class ObjectiveSubject:
+    """An objective under examination; `make` builds it from what is known of the streams."""
+
+    make: Callable[[Mapping[str, StreamInfo]], Objective]
+
+    def built(self, seed: int = 0) -> Objective:
+        """Return a fresh objective, its weights drawn with this seed."""
+        with random_state_kept(seed):
+            return self.make(toy_info())
+
+    @cached_property
+    def objective(self) -> Objective:
+        """One to ask about needs and fields; checks train others."""
+        return self.built()
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams it needs."""
+        return tuple(self.objective.needs())
+
+    def model(self, seed: int = 0) -> PretrainingModel:
+        """Return a model around a fresh objective."""
+        return toy_model(self.built(seed), self.streams, seed=seed)
+
+    def batch(
+        self,
+        *,
+        lengths: Sequence[int] = LENGTHS,
+        absent: Mapping[str, Sequence[int]] | None = None,
+        seed: int = 0,
+    ) -> Batch:
+        """Return a batch of the streams, fields and views it asks for."""
+        views = {f"{OBJECTIVE}/{name}": v.stream for name, v in self.objective.views().items()}
+        return toy_batch(
+            self.streams, lengths=lengths, absent=absent, fields=self.objective.fields(),
+            views=views, seed=seed,
+        )  # fmt: skip
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def _far(found: float, wanted: float, scale: float = 0.0) -> bool:
+    return not abs(found - wanted) <= TOLERANCE * max(abs(wanted), scale, 1.0)
+
+
+def _figures(loss: Loss) -> tuple[float, float]:
+    return _number(loss.total), _number(loss.count)
+
+
+@check("objective")
+def computes(subject: ObjectiveSubject) -> None:
+    """Its needs are met, and it returns a Loss."""
+    objective = subject.objective
+    if not isinstance(objective, Objective):
+        raise ConformanceError(f"{type(objective).__name__} is no Objective: subclass it")
+    needs = objective.needs()
+    if not needs:
+        raise ConformanceError("`needs` names no streams: a config could not be checked")
+    info = toy_info()
+    for stream, need in needs.items():
+        if stream not in info:
+            raise ConformanceError(
+                f"`needs` names {stream!r}, which is no stream.{nearest(stream, info)}"
+            )
+        unmet = need.unmet(info[stream])
+        if unmet:
+            raise ConformanceError(
+                f"its constructor accepts the stream {stream!r}, on which it {unmet}"
+            )
+    for view in objective.views().values():
+        if view.stream not in TOY_STREAMS:
+            raise ConformanceError(f"a view is of {view.stream!r}, which is no stream")
+    loss_of(subject.model(), subject.batch())
+
+
+@check("objective", after=("computes",))
+def shapes(subject: ObjectiveSubject) -> None:
+    """The total is one finite number on the graph; count and metrics are plain numbers."""
+    loss = loss_of(subject.model(), subject.batch())
+    if loss.total.dim():
+        raise ConformanceError(f"`total` must be one number, got shape {list(loss.total.shape)}")
+    if not bool(loss.total.isfinite()):
+        raise ConformanceError(f"`total` is {_number(loss.total)}")
+    if loss.total.dtype not in (torch.float32, torch.float64):
+        raise ConformanceError(f"`total` must be summed in float32, got {loss.total.dtype}")
+    if not loss.total.requires_grad:
+        raise ConformanceError("`total` has no gradient: it was detached or made of constants")
+    if _number(loss.count) <= 0:
+        raise ConformanceError(
+            f"`count` is {_number(loss.count)} on a batch with tokens in every stream"
+        )
+    for name, (total, count) in loss.metrics.items():
+        value = _number(total) + _number(count)
+        if value != value:
+            raise ConformanceError(f"the metric {name!r} is NaN")
+        if isinstance(total, Tensor) and total.requires_grad:
+            raise ConformanceError(f"the metric {name!r} keeps the graph alive: detach it")
+
+
+@check("objective", after=("computes",))
+def randomness(subject: ObjectiveSubject) -> None:
+    """Noise comes from the step: the same step gives the same loss, another step other noise."""
+    model, batch = subject.model(), subject.batch()
+    with random_state_kept(1):
+        first = _figures(loss_of(model, batch, number=3))
+    with random_state_kept(2):
+        second = _figures(loss_of(model, batch, number=3))
+    if first != second:
+        raise ConformanceError(
+            f"the same step gives the losses {first[0]:g} and {second[0]:g}: draw from "
+            "`step.uniform`, so that nothing random needs saving"
+        )
+
+
+@check("objective", after=("computes", "randomness"))
+def global_state(subject: ObjectiveSubject) -> None:
+    """Without dropout, global random state is neither drawn from nor set."""
+    model, batch = subject.model(), subject.batch()
+    with random_state_untouched("the objective"):
+        loss = loss_of(model, batch)
+        loss.total.backward()
+        _after(model, batch, 0)
+
+
+def _after(model: PretrainingModel, batch: Batch, number: int) -> None:
+    step = Step(model, batch, number=number, total=100)
+    step.objective = OBJECTIVE
+    model.objective(OBJECTIVE).after_update(step)
+
+
+@check("objective", after=("computes", "shapes", "randomness"))
+def loss_is_a_sum(subject: ObjectiveSubject) -> None:
+    """Every sample twice doubles total and count: a sum, not a mean."""
+    model, batch = subject.model(), subject.batch()
+    total, count = _figures(loss_of(model, batch))
+    twice = take(batch, [*range(batch.samples), *range(batch.samples)])
+    twice_total, twice_count = _figures(loss_of(model, twice))
+    if _far(twice_count, 2 * count):
+        raise ConformanceError(
+            f"`count` is {count:g} for a batch and {twice_count:g} for the same twice: it must be "
+            "how many targets were scored"
+        )
+    # Where samples are compared, more of them make each one's task harder too.
+    wrong = (
+        _far(twice_total, 2 * total)
+        if model.objective(OBJECTIVE).separable
+        else total > 0 and twice_total < 1.6 * total
+    )
+    if wrong:
+        raise ConformanceError(
+            f"`total` is {total:g} for a batch and {twice_total:g} for the same twice: return a "
+            "sum over targets; the loop divides by the count of the whole step"
+        )
+
+
+@check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum"))
+def batch_order(subject: ObjectiveSubject) -> None:
+    """Samples in another order give the same loss."""
+    model, batch = subject.model(), subject.batch()
+    first = _figures(loss_of(model, batch))
+    order = [*range(1, batch.samples), 0]
+    second = _figures(loss_of(model, take(batch, order)))
+    if _far(second[0], first[0]) or _far(second[1], first[1]):
+        raise ConformanceError(
+            f"the loss is {first[0]:g} over {first[1]:g} in one order of samples and "
+            f"{second[0]:g} over {second[1]:g} in another"
+        )
+
+
+@check(
+    "objective", after=("computes", "shapes", "randomness", "loss_is_a_sum", "batch_order")
+)
+def sample_leak(subject: ObjectiveSubject) -> None:
+    """If it says `separable`, the losses of a batch's parts add up to that of the batch."""
+    model, batch = subject.model(), subject.batch()
+    if not model.objective(OBJECTIVE).separable:
+        return
+    whole = _figures(loss_of(model, batch))
+    middle = batch.samples // 2
+    for cut in ([[*range(middle)], [*range(middle, batch.samples)]],
+                [[s] for s in range(batch.samples)]):  # fmt: skip
+        parts = [_figures(loss_of(model, take(batch, samples))) for samples in cut]
+        total, count = (sum(part[i] for part in parts) for i in range(2))
+        if _far(total, whole[0]) or _far(count, whole[1]):
+            raise ConformanceError(
+                f"in {len(cut)} parts the losses add up to {total:g} over {count:g}, the whole "
+                f"batch has {whole[0]:g} over {whole[1]:g}: samples see each other. If they are "
+                "meant to, set `separable = False`"
+            )
+
+
+@check("objective", after=("computes", "shapes"))
+def counts(subject: ObjectiveSubject) -> None:
+    """`count`, where it answers, says what `forward` scores."""
+    model = subject.model()
+    absent = {stream: [number] for number, stream in enumerate(subject.streams)}
+    for number, batch in enumerate((subject.batch(), subject.batch(absent=absent))):
+        loss = loss_of(model, batch, number=number)
+        step = Step(model, batch, number=number, total=100)
+        step.objective = OBJECTIVE
+        told = model.objective(OBJECTIVE).count(step)
+        if told is not None and _number(told) != _number(loss.count):
+            raise ConformanceError(
+                f"`count` says {_number(told):g} targets, `forward` scores {_number(loss.count):g}"
+            )
+
+
+@check("objective", after=("computes", "shapes"))
+def absent(subject: ObjectiveSubject) -> None:
+    """Samples that lack a stream, and a batch in which none has it, give no NaN."""
+    cases = {
+        "with samples that lack a stream": {
+            stream: [number, number + 1] for number, stream in enumerate(subject.streams)
+        },
+        **{f"without the stream {s!r}": {s: range(len(LENGTHS))} for s in subject.streams},
+    }
+    for when, without in cases.items():
+        model = subject.model()
+        batch = subject.batch(absent=without)
+        loss = loss_of(model, batch)
+        if not bool(loss.total.isfinite()):
+            raise ConformanceError(f"{when} the loss is {_number(loss.total)}")
+        require_finite_gradients(model.objective(OBJECTIVE), loss.total, when)
+        _after(model, batch, 0)
+
+
+@check("objective", after=("computes", "shapes"))
+def zero_tokens(subject: ObjectiveSubject) -> None:
+    """Without tokens, or samples, the loss is a zero with a gradient, its count 0; one is enough.
+    """
+    for lengths, when in (([0, 0], "without tokens"), ([], "without samples")):
+        model = subject.model()
+        loss = loss_of(model, subject.batch(lengths=lengths))
+        total, count = _figures(loss)
+        if total != 0 or count != 0:
+            raise ConformanceError(f"{when} the loss is {total:g} over {count:g}, not 0 over 0")
+        require_finite_gradients(model.objective(OBJECTIVE), loss.total, when)
+    for lengths, when in (([1], "with a single token"), ([1, 0, 1], "with single tokens")):
+        model = subject.model()
+        loss = loss_of(model, subject.batch(lengths=lengths))
+        if not bool(loss.total.isfinite()):
+            raise ConformanceError(f"{when} the loss is {_number(loss.total)}")
+        require_finite_gradients(model.objective(OBJECTIVE), loss.total, when)
+
+
+@check("objective", after=("computes", "shapes"))
+def gradients(subject: ObjectiveSubject) -> None:
+    """Every trainable parameter of it gets a gradient within a few steps."""
+    model = subject.model()
+
+    def one(number: int) -> Callable[[], Tensor]:
+        return lambda: loss_of(model, subject.batch(seed=number), number=number).total
+
+    require_gradients(model.objective(OBJECTIVE), [one(number) for number in range(4)])
+
+
+@check("objective", after=("computes", "shapes", "randomness"))
+def saved_state(subject: ObjectiveSubject) -> None:
+    """After some steps, the model's `state_dict` brings a fresh one to the same loss."""
+    model = subject.model()
+    for number in range(4):
+        batch = subject.batch(seed=number)
+        descend(model, loss_of(model, batch, number=number).total)
+        _after(model, batch, number)
+    fresh = subject.model(seed=1)
+    through_a_file(model, fresh)
+    batch = subject.batch(seed=9)
+    for each in (model, fresh):  # state that decides what comes after the next step counts too
+        with torch.no_grad():
+            loss_of(each, batch, number=9)
+            _after(each, batch, 9)
+    (total, count), (fresh_total, fresh_count) = (
+        _figures(loss_of(each, subject.batch(seed=10), number=10)) for each in (model, fresh)
+    )
+    if _far(fresh_total, total) or _far(fresh_count, count):
+        raise ConformanceError(
+            f"the loss goes on at {total:g} after training and at {fresh_total:g} when loaded: "
+            "keep what changes in training in parameters or persistent buffers"
+        )
+
+
+@check("objective", after=("computes", "shapes", "randomness"))
+def half_precision(subject: ObjectiveSubject) -> None:
+    """Under autocast to bfloat16 and float16 the loss is finite and near float32, on large values
+    too.
+    """
+    for scale in (1.0, 100.0):
+        model, batch = subject.model(), subject.batch()
+        streams = {
+            name: tokens if tokens.values is None else tokens.with_rows(tokens.values * scale)
+            for name, tokens in batch.streams.items()
+        }
+        batch = Batch(streams, batch.samples, batch.keys, batch.sources, batch.fields)
+        wanted, count = _figures(loss_of(model, batch))
+        for dtype in (torch.bfloat16, torch.float16):
+            with torch.autocast("cpu", dtype):
+                loss = loss_of(model, batch)
+            found = _number(loss.total)
+            if not abs(found) < float("inf"):
+                raise ConformanceError(
+                    f"in {dtype}, with values around {scale:g}, the loss is {found}: work "
+                    "distances and sums out in float32"
+                )
+            if loss.total.dtype not in (torch.float32, torch.float64):
+                raise ConformanceError(f"in {dtype} the loss is summed in {loss.total.dtype}")
+            if abs(found - wanted) > 0.05 * max(abs(wanted), count):
+                raise ConformanceError(
+                    f"in {dtype}, with values around {scale:g}, the loss is {found:g}, in float32 "
+                    f"{wanted:g}: work distances and sums out in float32"
+                )
+
+
+@check("objective", after=("computes", "shapes"))
+def projection(subject: ObjectiveSubject) -> None:
+    """`project` gives a finite vector a sample for every stream it needs."""
+    model = subject.model().eval()
+    step = Step(model, subject.batch(absent={s: [0] for s in subject.streams}))
+    for stream in subject.streams:
+        with torch.no_grad():
+            rows = model.objective(OBJECTIVE).project(stream, step.encode(stream))
+        if rows.dim() != 2 or len(rows) != len(LENGTHS) or not bool(rows.isfinite().all()):
+            raise ConformanceError(
+                f"`project` of {stream!r} must give a finite vector for each of {len(LENGTHS)} "
+                f"samples, got shape {list(rows.shape)}"
+            )

@@ -1,0 +1,389 @@
+"""Checks of tokenizers."""
+
+import json
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.component import TokenSpec
+from polymodal.errors import UnreadableError
+from polymodal.testing.comparing import (
+    random_state_kept,
+    random_state_untouched,
+    same,
+    tokens_difference,
+)
+from polymodal.testing.registry import ConformanceError, check
+from polymodal.tokenizer import Tokenizer
+from polymodal.tokens import Tokens
+
+
+@dataclass
+class TokenizerSubject:
+    """A tokenizer under examination.
+
+    Args:
+        make: builds it, not yet fitted.
+        raws: two or more raw values, as its reader returns them.
+    """
+
+    make: Callable[[], Tokenizer]
+    raws: Sequence[Any]
+    _fitted: dict[str, Tokenizer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.raws:
+            raise ConformanceError(
+                "a tokenizer needs raw values to be checked with: give `raws`, or an Example in "
+                "the plugin's polymodal_examples"
+            )
+        if len(self.raws) == 1:
+            self.raws = [self.raws[0]] * 2
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, fitted on the raw values."""
+        tokenizer = self.make()
+        if not tokenizer.fitted:
+            tokenizer.fit(iter(self.raws))
+        return tokenizer
+
+    def encode(
+        self, raws: Sequence[Any], *, seed: int | None = None, tokenizer: Tokenizer | None = None
+    ) -> Tokens:
+        """Return finished tokens; with a seed, augmented."""
+        tokenizer = tokenizer or self.tokenizer
+        generators = None if seed is None else self.generators(range(len(raws)), seed)
+        return tokenizer.finish(tokenizer.encode(raws, generators=generators))
+
+    def generators(self, places: Sequence[int], seed: int) -> list[np.random.Generator]:
+        """Return a generator for each place."""
+        return [np.random.default_rng([seed, place]) for place in places]
+
+    @property
+    def modes(self) -> tuple[int | None, ...]:
+        """Without augmentation and with."""
+        return (None, 7)
+
+
+def _mode(seed: int | None) -> str:
+    return "" if seed is None else " with generators"
+
+
+@check("tokenizer")
+def encodes(subject: TokenizerSubject) -> None:
+    """It fits, accepts its own examples and encodes them."""
+    tokenizer = subject.tokenizer
+    if not isinstance(tokenizer, Tokenizer):
+        raise ConformanceError(f"{type(tokenizer).__name__} is no Tokenizer: subclass it")
+    if not tokenizer.fitted:
+        raise ConformanceError("`fitted` is still False after `fit`")
+    for raw in subject.raws:
+        tokenizer.check(raw)
+    for seed in subject.modes:
+        if not isinstance(subject.encode(subject.raws, seed=seed), Tokens):
+            raise ConformanceError(f"`encode`{_mode(seed)} must return Tokens")
+
+
+@check("tokenizer", after=("encodes",))
+def shapes(subject: TokenizerSubject) -> None:
+    """One segment a raw value; offsets, positions, channels and edges fit the layout."""
+    for seed in subject.modes:
+        layout = subject.encode(subject.raws, seed=seed).layout
+        try:
+            layout.validate()
+        except ValueError as error:
+            raise ConformanceError(f"the layout `encode`{_mode(seed)} makes: {error}") from error
+        if layout.segments != len(subject.raws) or layout.samples != len(subject.raws):
+            raise ConformanceError(
+                f"`encode`{_mode(seed)} makes {layout.segments} segments for {len(subject.raws)} "
+                "raw values: return one a raw value, of length zero where nothing is left"
+            )
+        if layout.owner is not None:
+            raise ConformanceError("`encode` must leave `owner` to the loader")
+
+
+def _in_range(name: str, rows: Tensor, bound: int) -> None:
+    if rows.is_floating_point() or rows.dtype == torch.bool:
+        raise ConformanceError(f"{name} must be whole numbers, got {rows.dtype}")
+    if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < bound:
+        raise ConformanceError(
+            f"{name} run from {int(rows.min())} to {int(rows.max())}, but the spec bounds them "
+            f"by {bound}"
+        )
+
+
+def _check_rows(tokens: Tokens, spec: TokenSpec) -> None:
+    if spec.vocabulary:
+        if tokens.ids is None:
+            raise ConformanceError("the spec has a vocabulary, but the tokens have values")
+        _in_range("ids", tokens.ids, spec.vocabulary)
+        return
+    if tokens.values is None:
+        raise ConformanceError("the spec has features, but the tokens have ids")
+    if tokens.values.dim() != 2 or tokens.values.shape[1] != spec.features:
+        raise ConformanceError(
+            f"values have shape {list(tokens.values.shape)}, but the spec says {spec.features} "
+            "features a token"
+        )
+    if not tokens.values.is_floating_point():
+        raise ConformanceError(f"values must be floating point, got {tokens.values.dtype}")
+    if not bool(tokens.values.isfinite().all()):
+        raise ConformanceError("values hold NaN or infinity: refuse such records in `check`")
+
+
+def _check_structure(tokens: Tokens, spec: TokenSpec) -> None:
+    layout = tokens.layout
+    if layout.positions.dim() != 2 or layout.positions.shape[1] != spec.axes:
+        raise ConformanceError(
+            f"positions have shape {list(layout.positions.shape)}, but the spec says {spec.axes} "
+            "axes"
+        )
+    if layout.tokens and bool((layout.positions < 0).any()):
+        raise ConformanceError("a position is negative")
+    if spec.extent is not None:
+        if len(spec.extent) != spec.axes:
+            raise ConformanceError(f"extent {spec.extent} does not have {spec.axes} axes")
+        for axis, bound in enumerate(spec.extent):
+            column = layout.positions[:, axis]
+            if len(column) and float(column.max()) >= bound:
+                raise ConformanceError(
+                    f"positions on axis {axis} reach {float(column.max()):g}, but the spec's "
+                    f"extent says they stay below {bound}"
+                )
+    if layout.kinds is not None:
+        _in_range("kinds", layout.kinds, len(spec.kinds))
+    for name, count in spec.channels.items():
+        if name in layout.channels:
+            _in_range(f"channel {name!r}", layout.channels[name], count)
+        elif layout.tokens:
+            raise ConformanceError(f"the spec promises a channel {name!r}, the tokens lack it")
+    for name in spec.structure:
+        if name not in layout.channels and layout.tokens:
+            raise ConformanceError(f"the spec promises the structure {name!r}, the tokens lack it")
+    unknown = sorted(set(layout.channels) - {*spec.channels, *spec.structure})
+    if unknown:
+        raise ConformanceError(f"the tokens have channels the spec does not name: {unknown}")
+
+
+def _check_edges(tokens: Tokens, spec: TokenSpec) -> None:
+    layout = tokens.layout
+    if not spec.edges:
+        if layout.edges is not None:
+            raise ConformanceError("the tokens have edges, but spec.edges is False")
+        return
+    if layout.edges is None:
+        if layout.tokens:
+            raise ConformanceError("spec.edges is True, but the tokens have no edges")
+        return
+    if layout.edge_kinds is not None:
+        _in_range("edge_kinds", layout.edge_kinds, max(spec.edge_kinds, 1))
+    elif spec.edge_kinds and layout.edges.shape[1]:
+        raise ConformanceError("the spec promises edge_kinds, the edges have none")
+    width = None if layout.edge_values is None else layout.edge_values.shape[1]
+    if (width or 0) != spec.edge_features and layout.edges.shape[1]:
+        raise ConformanceError(
+            f"edge_values have {width} features, but the spec says {spec.edge_features}"
+        )
+
+
+@check("tokenizer", after=("encodes", "shapes"))
+def spec(subject: TokenizerSubject) -> None:
+    """The tokens are what `spec` says: ids, features, positions, kinds, channels, edges, length."""
+    spec = subject.make().spec
+    if subject.tokenizer.spec != spec:
+        raise ConformanceError(
+            "`spec` is another after `fit`: encoders are built by it before any data is read"
+        )
+    for role, number in spec.special.items():
+        if not 0 <= number < spec.vocabulary:
+            raise ConformanceError(
+                f"special {role!r} is {number}, outside the vocabulary of {spec.vocabulary}"
+            )
+    for seed in subject.modes:
+        tokens = subject.encode(subject.raws, seed=seed)
+        _check_rows(tokens, spec)
+        _check_structure(tokens, spec)
+        _check_edges(tokens, spec)
+        if spec.max_tokens is not None and tokens.layout.longest > spec.max_tokens:
+            raise ConformanceError(
+                f"a segment has {tokens.layout.longest} tokens, but the spec says at most "
+                f"{spec.max_tokens}"
+            )
+
+
+@check("tokenizer", after=("encodes", "shapes"))
+def absent(subject: TokenizerSubject) -> None:
+    """None has no tokens and changes nothing else; a batch may be all None, or empty."""
+    raws: list[Any] = [None, *subject.raws, None]
+    for seed in subject.modes:
+        for batch in ([None, None], []):
+            tokens = subject.encode(batch, seed=seed)
+            tokens.layout.validate()
+            if tokens.layout.lengths != (0,) * len(batch) or tokens.layout.tokens:
+                raise ConformanceError(
+                    f"{len(batch)} absent values must make as many segments of length zero, got "
+                    f"lengths {tokens.layout.lengths}"
+                )
+            _check_rows(tokens, subject.tokenizer.spec)
+            _check_structure(tokens, subject.tokenizer.spec)
+    tokens = subject.encode(raws)
+    if tokens.layout.lengths[0] or tokens.layout.lengths[-1]:
+        raise ConformanceError("None must make a segment of length zero")
+    found = tokens_difference(
+        tokens.select(range(1, len(raws) - 1)), subject.encode(subject.raws)
+    )
+    if found:
+        raise ConformanceError(f"absent values among the others change the others' {found}")
+
+
+def empty_of(raw: Any) -> Any:
+    """Return the empty value of a raw value's type, or None where there is no saying."""
+    if isinstance(raw, np.ndarray):
+        return raw[:0]
+    return type(raw)() if isinstance(raw, str | bytes | list | dict) else None
+
+
+@check("tokenizer", after=("encodes",))
+def empty(subject: TokenizerSubject) -> None:
+    """An empty text, list or array is refused by `check`, or makes a legal segment."""
+    raw = empty_of(subject.raws[0])
+    if raw is None:
+        return
+    try:
+        subject.tokenizer.check(raw)
+    except UnreadableError:
+        return
+    for seed in subject.modes:
+        try:
+            tokens = subject.encode([subject.raws[0], raw], seed=seed)
+        except Exception as error:
+            raise ConformanceError(
+                f"`check` accepts an empty {type(raw).__name__}, but `encode` raises "
+                f"{type(error).__name__}: {error}. Refuse it in `check` with UnreadableError"
+            ) from error
+        tokens.layout.validate()
+        _check_rows(tokens, subject.tokenizer.spec)
+        _check_structure(tokens, subject.tokenizer.spec)
+
+
+@check("tokenizer", after=("encodes", "shapes"))
+def generators(subject: TokenizerSubject) -> None:
+    """Equal generators give equal tokens, and no generators the same tokens each time."""
+    for seed in subject.modes:
+        with random_state_kept(1):
+            first = subject.encode(subject.raws, seed=seed)
+        with random_state_kept(2):
+            second = subject.encode(subject.raws, seed=seed)
+        found = tokens_difference(first, second)
+        if found:
+            given = "without generators" if seed is None else "with equal generators"
+            raise ConformanceError(
+                f"encoding twice {given} gives other {found}: draw from the generator of each raw "
+                "value alone"
+            )
+
+
+@check("tokenizer", after=("encodes",))
+def global_state(subject: TokenizerSubject) -> None:
+    """Global random state is neither drawn from nor set."""
+    with random_state_untouched("the tokenizer"):
+        tokenizer = subject.make()
+        if not tokenizer.fitted:
+            tokenizer.fit(iter(subject.raws))
+        for seed in subject.modes:
+            subject.encode(subject.raws, seed=seed, tokenizer=tokenizer)
+
+
+@check("tokenizer", after=("encodes", "shapes", "generators", "global_state"))
+def packing(subject: TokenizerSubject) -> None:
+    """Encoded one by one or together, in any order, a raw value makes the same tokens."""
+    count = len(subject.raws)
+    for seed in subject.modes:
+        together = subject.encode(subject.raws, seed=seed)
+        for place in reversed(range(count)):
+            given = None if seed is None else subject.generators([place], seed)
+            tokenizer = subject.tokenizer
+            alone = tokenizer.finish(
+                tokenizer.encode([subject.raws[place]], generators=given)
+            )
+            found = tokens_difference(alone, together.select([place]))
+            if found:
+                raise ConformanceError(
+                    f"a raw value encoded alone{_mode(seed)} has other {found} than among others"
+                )
+
+
+@check("tokenizer", after=("encodes", "shapes", "generators"))
+def saving(subject: TokenizerSubject) -> None:
+    """`state`, through JSON and into a fresh tokenizer, brings everything learned back."""
+    try:
+        text = json.dumps(dict(subject.tokenizer.state()), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConformanceError(f"`state` must return JSON values: {error}") from error
+    fresh = subject.make()
+    fresh.load_state(json.loads(text))
+    if not fresh.fitted:
+        raise ConformanceError("`fitted` is False after `load_state`")
+    _agree(subject, fresh, "after its state is saved and loaded")
+
+
+@check("tokenizer", after=("encodes", "shapes", "generators"))
+def pickling(subject: TokenizerSubject) -> None:
+    """It can be sent to a data worker."""
+    try:
+        sent = pickle.loads(pickle.dumps(subject.tokenizer))
+    except Exception as error:
+        raise ConformanceError(
+            f"it can't be pickled, so no data worker can have it: {type(error).__name__}: {error}"
+        ) from error
+    _agree(subject, sent, "after it is pickled")
+
+
+def _agree(subject: TokenizerSubject, other: Tokenizer, when: str) -> None:
+    for seed in subject.modes:
+        found = tokens_difference(
+            subject.encode(subject.raws, seed=seed),
+            subject.encode(subject.raws, seed=seed, tokenizer=other),
+        )
+        if found:
+            raise ConformanceError(f"it makes other {found} {when}: put what it learned in `state`")
+
+
+@check("tokenizer", after=("encodes", "shapes"))
+def counts(subject: TokenizerSubject) -> None:
+    """`count` tells the number of tokens that `encode` makes without augmentation."""
+    raws = [*subject.raws, None]
+    told = list(subject.tokenizer.count(raws))
+    made = list(subject.tokenizer.encode(raws).layout.lengths)
+    if told != made:
+        raise ConformanceError(f"`count` says {told} tokens, `encode` makes {made}")
+
+
+@check("tokenizer", after=("encodes", "shapes"))
+def leaves_raws_alone(subject: TokenizerSubject) -> None:
+    """Raw values are not changed: several streams and views may share one."""
+    before = pickle.dumps(list(subject.raws))
+    for seed in subject.modes:
+        subject.encode(subject.raws, seed=seed)
+    if not same(pickle.loads(before), list(subject.raws)):
+        raise ConformanceError("`encode` changes the raw values it is given: work on a copy")
+
+
+@check("tokenizer", after=("encodes", "shapes"))
+def decoding(subject: TokenizerSubject) -> None:
+    """`decode` returns one value a segment, or raises NotImplementedError."""
+    try:
+        found = subject.tokenizer.decode(subject.encode([*subject.raws, None]))
+    except NotImplementedError:
+        return
+    if len(found) != len(subject.raws) + 1:
+        raise ConformanceError(
+            f"`decode` returns {len(found)} values for {len(subject.raws) + 1} segments"
+        )

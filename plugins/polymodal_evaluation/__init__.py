@@ -1,0 +1,40 @@
+"""evaluation: what a frozen encoder's vectors are good for, beside what chance would score."""
+
+from typing import TYPE_CHECKING
+
+from polymodal import hookimpl
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Registry
+
+polymodal_interface = 1
+
+
+@hookimpl
+def polymodal_register(registry: "Registry") -> None:
+    """Name the evaluations."""
+    registry.evaluation(
+        "linear_probe",
+        "polymodal_evaluation.linear_probe:LinearProbe",
+        "read a label off the vectors with logistic regression",
+    )
+    registry.evaluation(
+        "linear_regression",
+        "polymodal_evaluation.linear_regression:LinearRegression",
+        "read a number off the vectors with ridge regression",
+    )
+    registry.evaluation(
+        "knn",
+        "polymodal_evaluation.knn:NearestNeighbors",
+        "label a sample like the training samples with the nearest vectors",
+    )
+    registry.evaluation(
+        "retrieval",
+        "polymodal_evaluation.retrieval:Retrieval",
+        "find each sample's partner in another stream, both ways",
+    )
+    registry.evaluation(
+        "zero_shot",
+        "polymodal_evaluation.zero_shot:ZeroShot",
+        "choose among classes described in words, without training",
+    )

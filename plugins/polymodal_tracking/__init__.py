@@ -1,0 +1,24 @@
+"""tracking: pass a run's numbers on to TensorBoard, Weights & Biases or MLflow."""
+
+from typing import TYPE_CHECKING
+
+from polymodal import hookimpl
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Registry
+
+polymodal_interface = 1
+
+
+@hookimpl
+def polymodal_register(registry: "Registry") -> None:
+    """Name the trackers."""
+    registry.tracker(
+        "tensorboard",
+        "polymodal_tracking.tensorboard:TensorBoard",
+        "event files for TensorBoard, in the run's directory",
+    )
+    registry.tracker(
+        "wandb", "polymodal_tracking.weights_and_biases:WeightsAndBiases", "Weights & Biases"
+    )
+    registry.tracker("mlflow", "polymodal_tracking.mlflow_client:MLflow", "MLflow")

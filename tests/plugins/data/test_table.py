@@ -1,0 +1,240 @@
+import gzip
+import json
+import pickle
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from polymodal.errors import DataError, UnreadableError
+from polymodal_data.table import Table
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8", newline="")
+    return str(path)
+
+
+def reasons(source):
+    rows = source.rows(range(len(source)))
+    return [str(row) if isinstance(row, UnreadableError) else None for row in rows]
+
+
+def test_a_broken_json_line_keeps_its_place_and_names_its_line(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"x": 1}\n\n{"x": \n[3]\n{"x": 4}\n')
+    source = Table(path=path)
+    assert len(source) == 4
+    assert source.row(0) == {"x": 1}
+    assert source.row(3) == {"x": 4}
+    assert reasons(source)[1].startswith("line 3 of a.jsonl is not JSON")
+    assert reasons(source)[2] == "line 4 of a.jsonl is not an object but an array"
+    assert source.column("x") == [1, None, None, 4]
+    with pytest.raises(UnreadableError, match="line 3"):
+        source.row(1)
+
+
+def test_json_values_come_back_exactly_whatever_the_other_rows_hold(tmp_path):
+    rows = [
+        {"a": 1, "b": "x", "c": {"k": [1, {"z": None}]}, "d": True, "n": None},
+        {"a": 2.5, "b": 7, "c": [], "d": False},
+        {"b": None, "c": "text", "e": 2**70},
+        {"a": None, "b": {"other": 1}, "c": {"q": 1}, "e": "late"},
+    ]
+    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    source = Table(path=path)
+    names = source.columns()
+    assert set(names) == {"a", "b", "c", "d", "n", "e"}
+    for index, row in enumerate(rows):
+        assert source.row(index) == {name: row.get(name) for name in names}
+    assert [type(value) for value in source.column("d")[:2]] == [bool, bool]
+
+
+def test_a_json_array_and_objects_on_lines_under_its_extension_are_the_same(tmp_path):
+    array = write(tmp_path / "a.json", '[{"x": 1}, 5, {"x": 2}]')
+    lines = write(tmp_path / "b.json", '{"x": 1}\n{"x": \n{"x": 2}\n')
+    for path in (array, lines):
+        assert Table(path=path).column("x") == [1, None, 2]
+    assert reasons(Table(path=array))[1] == "item 2 of a.json is not an object but a number"
+    with pytest.raises(DataError, match="is not JSON"):
+        len(Table(path=write(tmp_path / "c.json", "nothing of the kind")))
+
+
+def test_a_csv_line_with_another_number_of_fields_is_unreadable_in_its_place(tmp_path):
+    path = write(tmp_path / "a.csv", 'x,text\r\n1,"a, ""b""\nc"\r\n2\r\n\r\n3,d,e\r\n4,\r\n')
+    source = Table(path=path)
+    assert source.rows([0, 3]) == [{"x": 1, "text": 'a, "b"\nc'}, {"x": 4, "text": None}]
+    assert reasons(source)[1] == "line 4 of a.csv has 1 fields; the header names 2"
+    assert reasons(source)[2] == "line 6 of a.csv has 3 fields; the header names 2"
+
+
+def test_an_unclosed_quote_costs_one_line_and_not_the_rest_of_the_file(tmp_path):
+    lines = ["x,y", '"oops,1', *(f"{n},{n}" for n in range(50)), 'a,"last"']
+    source = Table(path=write(tmp_path / "a.csv", "\n".join(lines)))
+    assert len(source) == 52
+    assert [row is None for row in reasons(source)] == [False] + [True] * 51
+    assert source.row(51) == {"x": "a", "y": "last"}
+
+
+def test_a_field_longer_than_pythons_own_limit_is_read(tmp_path):
+    genome = "ACGT" * 50_000
+    assert Table(path=write(tmp_path / "a.csv", f"s\n{genome}\n")).row(0) == {"s": genome}
+
+
+def test_csv_numbers_are_numbers_only_if_every_value_is_one_and_codes_stay_text(tmp_path):
+    text = (
+        "i,f,code,mixed,long,gap\n1,1,007,1,12345678901234567890,\n-2,2.5,10,b,1,4\n3,nan,1,2,2,\n"
+    )
+    source = Table(path=write(tmp_path / "a.csv", text))
+    assert source.column("i") == [1, -2, 3]
+    assert source.column("f")[:2] == [1.0, 2.5]
+    assert source.column("f")[2] != source.column("f")[2]  # NaN stays NaN
+    assert source.column("code") == ["007", "10", "1"]
+    assert source.column("mixed") == ["1", "b", "2"]
+    assert source.column("long") == ["12345678901234567890", "1", "2"]
+    assert source.column("gap") == [None, 4, None]
+
+
+def test_text_that_is_not_utf_8_is_unreadable_and_a_byte_order_mark_is_cut(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfx,y\n1,caf\xe9\n2,ok\n")
+    source = Table(path=str(path))
+    assert source.columns() == ("x", "y")
+    assert reasons(source) == ["line 2 of a.csv is not utf-8 text (byte 0xe9)", None]
+    assert Table(path=str(path), encoding="latin-1", names=["x", "y"]).row(1)["y"] == "café"
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"x": "\xff"}\n{"x": "\\ud800"}\n{"x": "\\ud83d\\ude00"}\n')
+    source = Table(path=str(path))
+    assert [reason is None for reason in reasons(source)] == [False, False, True]
+    assert source.row(2) == {"x": "\N{GRINNING FACE}"}
+
+
+def test_tsv_gzip_globs_and_files_without_header(tmp_path):
+    with gzip.open(tmp_path / "1.tsv.gz", "wt") as file:
+        file.write("x\ty\n1\ta\n")
+    write(tmp_path / "2.tsv", "y\tx\nb\t2\n")
+    source = Table(path=[str(tmp_path / "1.tsv.gz"), str(tmp_path / "2.*")])
+    assert source.rows([0, 1]) == [{"x": 1, "y": "a"}, {"x": 2, "y": "b"}]
+    plain = write(tmp_path / "c.csv", "1;a\n2;b\n")
+    source = Table(path=plain, names=["x", "y"], delimiter=";")
+    assert source.rows([0, 1]) == [{"x": 1, "y": "a"}, {"x": 2, "y": "b"}]
+
+
+def test_a_gzip_file_cut_short_gives_its_lines_and_one_unreadable_row(tmp_path):
+    import random
+
+    letters = random.Random(0)
+    rows = [{"x": "".join(letters.choices("abcdefgh", k=80))} for _ in range(3000)]
+    whole = gzip.compress("\n".join(map(json.dumps, rows)).encode())
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    source = Table(path=str(path))
+    assert source.row(0) == rows[0]
+    assert 100 < len(source) < 3000
+    assert "cut short after line" in reasons(source)[-1]
+    path.write_bytes(b"no gzip at all")
+    with pytest.raises(DataError, match="can't be read"):
+        len(Table(path=str(path)))
+
+
+def test_columns_and_where_choose_and_a_csvs_numbers_match_text(tmp_path):
+    path = write(tmp_path / "a.csv", "split,x,y\ntrain,1,a\ntest,2,b\nbroken\ntrain,3,c\n")
+    source = Table(path=path, columns=["y"], where={"split": "train"})
+    assert source.columns() == ("y",)
+    assert source.column("y") == ["a", None, "c"]  # the broken line may have been one of them
+    assert Table(path=path, where={"x": [1, 2]}).column("y") == ["a", "b", None]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": ["tetx"]}, "columns: .* has no column 'tetx'. Did you mean 'text'?"),
+        ({"files": ["picture"]}, "files: .* has no column 'picture'. Known: label, text."),
+        ({"where": {"lable": 1}}, "where: .* has no column 'lable'. Did you mean 'label'?"),
+        ({"where": {"label": 9}}, "where: no row of .* has label: "),
+    ],
+)
+@pytest.mark.parametrize("extension", ["csv", "parquet"])
+def test_a_column_or_value_that_is_not_there_is_named(tmp_path, options, message, extension):
+    path = tmp_path / f"a.{extension}"
+    if extension == "csv":
+        write(path, "text,label\na,1\n")
+    else:
+        pq.write_table(pa.table({"text": ["a"], "label": [1]}), path)
+    with pytest.raises(DataError, match=message):
+        len(Table(path=str(path), **options))
+
+
+def test_paths_in_a_table_are_taken_from_its_folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    path = write(tmp_path / "sub" / "a.csv", "image,text\nx/1.png,a\n/abs/2.png,b\n,c\n")
+    source = Table(path=path, files=["image"])
+    assert source.column("image") == [str(tmp_path / "sub" / "x" / "1.png"), "/abs/2.png", None]
+
+
+def test_parquet_keeps_its_types_and_images_are_not_decoded(tmp_path):
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    features = {"info": {"features": {"image": {"_type": "Image"}}}}
+    schema = pa.schema(
+        [("image", image), ("v", pa.list_(pa.float32())), ("x", pa.int8())],
+        metadata={"huggingface": json.dumps(features)},
+    )
+    rows = [
+        {"image": {"bytes": b"not an image", "path": "a.png"}, "v": [0.5, 1.0], "x": 3},
+        {"image": None, "v": None, "x": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"x": [1.5]}), tmp_path / "2.parquet")
+    source = Table(path=str(tmp_path / "*.parquet"))
+    assert source.rows([0, 1]) == rows
+    assert source.row(2) == {"image": None, "v": None, "x": 1.5}
+    picked = Table(path=str(tmp_path / "*.parquet"), where={"x": 3}, columns=["v"])
+    assert picked.rows(range(len(picked))) == [{"v": [0.5, 1.0]}]
+    (tmp_path / "3.parquet").write_bytes(b"PAR1 damaged")
+    with pytest.raises(DataError, match="no Parquet that can be read"):
+        len(Table(path=str(tmp_path / "3.parquet")))
+
+
+def test_a_missing_file_is_named_with_its_nearest_neighbour(tmp_path):
+    write(tmp_path / "captions.csv", "x\n1\n")
+    with pytest.raises(DataError, match=r"caption\.csv: no such file. Did you mean 'captions.csv'"):
+        len(Table(path=str(tmp_path / "caption.csv")))
+    with pytest.raises(DataError, match="is a folder; name its files"):
+        len(Table(path=str(tmp_path)))
+    with pytest.raises(DataError, match=r"no file matches .*\*\.jsonl"):
+        len(Table(path=str(tmp_path / "*.jsonl")))
+    with pytest.raises(DataError, match="Nor is there a folder"):
+        len(Table(path=str(tmp_path / "none" / "a.csv")))
+
+
+def test_headers_formats_and_options_that_make_no_sense_are_refused(tmp_path):
+    with pytest.raises(DataError, match="names 'x' twice"):
+        len(Table(path=write(tmp_path / "a.csv", "x,x\n1,2\n")))
+    with pytest.raises(DataError, match="column 2 of the header has no name"):
+        len(Table(path=write(tmp_path / "b.csv", "x,\n1,2\n")))
+    with pytest.raises(DataError, match="is empty"):
+        len(Table(path=write(tmp_path / "c.csv", "")))
+    with pytest.raises(DataError, match="a table must end in"):
+        len(Table(path=write(tmp_path / "d.xlsx", "")))
+    write(tmp_path / "e.jsonl", "{}")
+    with pytest.raises(DataError, match="one format at a time, got .csv and .jsonl"):
+        len(Table(path=[str(tmp_path / "a.csv"), str(tmp_path / "e.jsonl")]))
+    for options in ({"path": []}, {"path": "a", "delimiter": "||"}, {"path": "a", "columns": []},
+                    {"path": "a", "encoding": "utf-9"}):  # fmt: skip
+        with pytest.raises(ValueError, match="must"):
+            Table(**options)
+
+
+def test_a_source_reads_nothing_until_asked_and_can_be_pickled(tmp_path):
+    source = Table(path=str(tmp_path / "later.jsonl"))
+    write(tmp_path / "later.jsonl", '{"x": [1, 2]}\n{"x": null}\n')
+    for _ in range(2):  # before the first read and after it
+        copy = pickle.loads(pickle.dumps(source))
+        assert copy.rows([1, 0]) == [{"x": None}, {"x": [1, 2]}]
+        assert len(source) == 2
+
+
+def test_an_empty_table_has_no_rows(tmp_path):
+    source = Table(path=write(tmp_path / "a.jsonl", ""))
+    assert len(source) == 0
+    assert source.rows([]) == []
+    assert source.columns() == ()

@@ -1,0 +1,93 @@
+"""The evaluations behind a real probe, an identity encoder and a small source."""
+
+import numpy as np
+import pytest
+import torch
+
+from polymodal.component import TokenSpec
+from polymodal.config import SplitConfig
+from polymodal.encoder import NO_TAPS, Encoder
+from polymodal.layout import Layout
+from polymodal.loader import StreamReading
+from polymodal.model import PretrainingModel
+from polymodal.probing import ModelProbe, run_evaluations
+from polymodal.source import Source
+from polymodal.splits import SplitSource
+from polymodal.tokenizer import Tokenizer
+from polymodal.tokens import Encoded, Tokens
+from polymodal_evaluation.knn import NearestNeighbors
+from polymodal_evaluation.linear_probe import LinearProbe
+from polymodal_evaluation.linear_regression import LinearRegression
+from polymodal_evaluation.retrieval import Retrieval
+from polymodal_evaluation.zero_shot import ZeroShot
+
+WORDS = {"red": [1.0, 0.0], "blue": [0.0, 1.0]}
+
+
+class Points(Tokenizer):
+    """One token a point; a word stands for its point."""
+
+    @property
+    def spec(self):
+        return TokenSpec(features=2)
+
+    def encode(self, raws, *, generators=None):
+        rows = [WORDS.get(raw, raw) if isinstance(raw, str) else raw for raw in raws]
+        values = torch.tensor([row for row in rows if row is not None]).reshape(-1, 2).float()
+        return Tokens(Layout.of([int(row is not None) for row in rows]), values=values)
+
+
+class Identity(Encoder):
+    width = 2
+
+    def embed(self, tokens):
+        return Encoded.mean_pooled(tokens.layout, tokens.values)
+
+    def contextualize(self, encoded, *, taps=NO_TAPS):
+        return encoded
+
+
+class Colours(Source):
+    """Points near the one of their colour's word; every tenth has no text."""
+
+    def __len__(self):
+        return 60
+
+    def columns(self):
+        return ("point", "word", "mass")
+
+    def row(self, index):
+        word = "red" if index % 2 else "blue"
+        point = np.array(WORDS[word]) + 0.05 * np.random.default_rng(index).normal(size=2)
+        text = None if index % 10 == 0 else point.tolist()
+        return {"point": point.tolist(), "copy": text, "word": word, "mass": float(point.sum())}
+
+
+@pytest.mark.parametrize("batch_size", [4, 64])
+def test_every_evaluation_scores_what_an_encoder_that_keeps_everything_deserves(batch_size):
+    encoders = {"image": Identity(), "text": Identity()}
+    specs = {name: Points().spec for name in encoders}
+    model = PretrainingModel({name: name for name in encoders}, encoders, specs)
+    readings = {
+        "image": StreamReading("point", Points()),
+        "text": StreamReading("copy", Points()),
+    }
+    source = SplitSource("colours", Colours(), split=SplitConfig(validation=0.4))
+    probe = ModelProbe(model, readings, {"colours": source}, batch_size=batch_size)
+    found = run_evaluations(
+        {
+            "probe": LinearProbe("image", "colours", "word"),
+            "folds": LinearProbe("image", "colours", "word", folds=3, metric="auc"),
+            "mass": LinearRegression("image", "colours", "mass"),
+            "knn": NearestNeighbors("image", "colours", "word"),
+            "find": Retrieval(("image", "text"), "colours", k=[1], split="all"),
+            "words": ZeroShot("image", "colours", "word"),
+        },
+        probe,
+    )
+    values = {name: [score.value for score in scores] for name, scores in found.items()}
+    assert values.pop("mass") == pytest.approx([1.0], abs=1e-3)
+    assert values.pop("folds") == pytest.approx([1.0])
+    assert values == {"probe": [1.0], "knn": [1.0], "find": [1.0, 1.0], "words": [1.0]}
+    assert [score.samples for score in found["find"]] == [54, 54]
+    assert [score.samples for score in found["probe"]] == [24]
