@@ -1,5 +1,6 @@
 """Everything a plugin may supply. A plugin is one module, named by an entry point `polymodal`."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
 
     from polymodal.model import PretrainingModel
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
 
 INTERFACE = 1
 """The version of these hooks and of the component interfaces. A plugin module says the one it was
@@ -21,6 +23,15 @@ hookimpl = pluggy.HookimplMarker("polymodal")
 @hookspec
 def polymodal_register(registry: "Registry") -> None:
     """Name components, each as "module:Class", so that listing them imports nothing heavy."""
+
+
+@hookspec
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small example of each component, with which `polymodal check` can check it.
+
+    Import what the examples need within the hook: listing plugins does not call it.
+    """
+    return ()
 
 
 @hookspec

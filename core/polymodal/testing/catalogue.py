@@ -3,8 +3,8 @@
 from functools import cache
 from importlib import import_module
 
-MODULES = (
-    "readers", "tokenizers", "encoders", "fusions", "objectives", "sources", "evaluations",
+MODULES = (  # in the order their checks run
+    "readers", "tokenizers", "encoders", "fusions", "objectives", "leaks", "sources", "evaluations",
     "methods", "trackers",
 )  # fmt: skip
 

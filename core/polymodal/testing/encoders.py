@@ -220,9 +220,7 @@ def causality(subject: EncoderSubject) -> None:
     layout = tokens.layout
     late = layout.within >= (layout.offsets.diff() // 2)[layout.segment]
     other = changed(tokens, late.nonzero()[:, 0], subject.spec)
-    gap = distance(
-        subject.encode(other).vectors[~late], subject.encode(tokens).vectors[~late]
-    )
+    gap = distance(subject.encode(other).vectors[~late], subject.encode(tokens).vectors[~late])
     if gap > PACKING_TOLERANCE:
         raise ConformanceError(
             f"it says it is causal, but changing later tokens changes earlier vectors by {gap:.1g}"

@@ -207,9 +207,7 @@ def batch_order(subject: ObjectiveSubject) -> None:
         )
 
 
-@check(
-    "objective", after=("computes", "shapes", "randomness", "loss_is_a_sum", "batch_order")
-)
+@check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum", "batch_order"))
 def sample_leak(subject: ObjectiveSubject) -> None:
     """If it says `separable`, the losses of a batch's parts add up to that of the batch."""
     model, batch = subject.model(), subject.batch()
@@ -266,8 +264,7 @@ def absent(subject: ObjectiveSubject) -> None:
 
 @check("objective", after=("computes", "shapes"))
 def zero_tokens(subject: ObjectiveSubject) -> None:
-    """Without tokens, or samples, the loss is a zero with a gradient, its count 0; one is enough.
-    """
+    """Without tokens, or samples, the loss is a zero with a gradient, its count 0; one is enough."""
     for lengths, when in (([0, 0], "without tokens"), ([], "without samples")):
         model = subject.model()
         loss = loss_of(model, subject.batch(lengths=lengths))

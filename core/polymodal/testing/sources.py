@@ -91,9 +91,7 @@ def columns(subject: SourceSubject) -> None:
         raise ConformanceError(f"`columns` names a field twice: {list(named)}")
     whole = len(subject.source) <= ROWS
     seen: set[str] = set()
-    for index, row in zip(
-        subject.indices, _rows(subject.source, subject.indices), strict=True
-    ):
+    for index, row in zip(subject.indices, _rows(subject.source, subject.indices), strict=True):
         if isinstance(row, Mapping):
             seen |= set(row)
             unknown = sorted(set(row) - set(named))
@@ -110,9 +108,7 @@ def rows_agree(subject: SourceSubject) -> None:
     indices = [*subject.indices[::-1], *subject.indices[:1]]
     single = _rows(subject.source, indices)
     many = subject.source.rows(indices)
-    if len(many) != len(indices) or not all(
-        same(a, b) for a, b in zip(single, many, strict=True)
-    ):
+    if len(many) != len(indices) or not all(same(a, b) for a, b in zip(single, many, strict=True)):
         raise ConformanceError("`rows` gives other rows than `row`, or in another order")
     if subject.source.rows([]) != []:
         raise ConformanceError("`rows` of no indices must be an empty list")

@@ -236,9 +236,7 @@ def absent(subject: TokenizerSubject) -> None:
     tokens = subject.encode(raws)
     if tokens.layout.lengths[0] or tokens.layout.lengths[-1]:
         raise ConformanceError("None must make a segment of length zero")
-    found = tokens_difference(
-        tokens.select(range(1, len(raws) - 1)), subject.encode(subject.raws)
-    )
+    found = tokens_difference(tokens.select(range(1, len(raws) - 1)), subject.encode(subject.raws))
     if found:
         raise ConformanceError(f"absent values among the others change the others' {found}")
 
@@ -310,9 +308,7 @@ def packing(subject: TokenizerSubject) -> None:
         for place in reversed(range(count)):
             given = None if seed is None else subject.generators([place], seed)
             tokenizer = subject.tokenizer
-            alone = tokenizer.finish(
-                tokenizer.encode([subject.raws[place]], generators=given)
-            )
+            alone = tokenizer.finish(tokenizer.encode([subject.raws[place]], generators=given))
             found = tokens_difference(alone, together.select([place]))
             if found:
                 raise ConformanceError(

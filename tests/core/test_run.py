@@ -1,0 +1,113 @@
+import json
+
+import pytest
+import torch
+
+from polymodal import DataError, PluginError, UnreadableError, load
+from polymodal.config import check_config
+from polymodal.errors import ConfigError
+from polymodal.plugins import Plugins
+from polymodal.train import Training
+
+
+@pytest.fixture
+def two_streams(sensor_config):
+    """Two streams that share one tokenizer and one encoder, and one with its own."""
+    encoder = sensor_config["streams"]["signal"]["encoder"]
+    sensor_config["tokenizers"] = {"windows": {"use": "sensor.windows"}}
+    sensor_config["encoders"] = {"shared": encoder}
+    sensor_config["streams"] = {
+        "signal": {"tokenizer": "windows", "encoder": "shared"},
+        "again": {"tokenizer": "windows", "encoder": "shared", "field": "signal"},
+        "other": {"tokenizer": "windows", "encoder": encoder, "field": "signal"},
+    }
+    sensor_config["objectives"] = {
+        "align": {"use": "contrastive.infonce", "streams": ["signal", "other"], "dim": 8}
+    }
+    sensor_config["evaluate"] = {
+        "probe": {
+            "use": "evaluation.linear_probe",
+            "stream": "signal",
+            "source": "waves",
+            "label": "label",
+        }
+    }
+    return sensor_config
+
+
+@pytest.fixture
+def trained(two_streams, plugins, tmp_path):
+    config = check_config(two_streams, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    training.run()
+    return tmp_path / "run", training
+
+
+def test_a_loaded_model_gives_the_vectors_it_was_saved_with(trained, plugins):
+    directory, training = trained
+    run = load(directory, plugins=plugins)
+    signal = [[float(i % 5) for i in range(24)], [1.0] * 8]
+    before = training.probe().encode("signal", signal, objective="align")
+    assert (run.embed("signal", signal, objective="align") == before).all()
+    assert run.model.encoder("signal") is run.model.encoder("again")
+
+
+def test_scores_stand_beside_chance_and_the_untrained_model(trained):
+    found = json.loads((trained[0] / "evaluation.json").read_text())
+    (row,) = found["scores"]
+    assert row["evaluation"] == "probe" and row["metric"] == "accuracy"
+    assert {"value", "chance", "untrained", "samples"} <= set(row)
+
+
+def test_evaluating_a_saved_run_repeats_its_scores(trained, plugins):
+    from polymodal.probing import run_evaluations
+
+    directory, _ = trained
+    run = load(directory, plugins=plugins)
+    scores = run_evaluations(run.builder.evaluations(), run.probe())
+    saved = json.loads((directory / "evaluation.json").read_text())["scores"]
+    assert [s.value for s in scores["probe"]] == [row["value"] for row in saved]
+
+
+def test_a_missing_plugin_is_named_and_other_streams_still_load(
+    two_streams, plugins, tmp_path, sensor_module
+):
+    two_streams["streams"]["plain"] = {
+        "tokenizer": {"use": "audio.waveform", "rate": 100, "frame": 4},
+        "reader": {"use": "audio.sound", "rate": 100},
+        "encoder": {"use": "audio.transformer", "size": "pico"},
+        "field": "signal",
+    }
+    config = check_config(two_streams, plugins=plugins)
+    Training(config, tmp_path / "run", plugins=plugins, quiet=True).save_model()
+    with pytest.raises(PluginError, match="needs the plugin 'sensor'.*not installed: pip install"):
+        load(tmp_path / "run", plugins=Plugins())
+    whole = load(tmp_path / "run", plugins=plugins).model.encoder("plain").state_dict()
+    alone = load(tmp_path / "run", plugins=Plugins(), streams=["plain"])
+    assert alone.model.encoder("plain").state_dict().keys() == whole.keys()
+    for name, weight in alone.model.encoder("plain").state_dict().items():
+        assert torch.equal(weight, whole[name])
+    with pytest.raises(ConfigError, match="No stream is called 'plian'. Did you mean 'plain'"):
+        load(tmp_path / "run", plugins=plugins, streams=["plian"])
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path, plugins):
+    with pytest.raises(DataError, match="holds no run"):
+        load(tmp_path, plugins=plugins)
+
+
+def test_a_value_that_can_not_be_read_is_named(trained, plugins):
+    run = load(trained[0], plugins=plugins)
+    with pytest.raises(UnreadableError, match="NaN"):
+        run.embed("signal", [[1.0, float("nan"), 2.0]])
+    with pytest.raises(DataError, match="No stream is called 'signl'"):
+        run.embed("signl", [[1.0]])
+
+
+def test_a_broken_weights_file_is_refused(trained, plugins):
+    directory, _ = trained
+    config = directory / "model" / "config.yaml"
+    text = config.read_text().replace("size: pico", "size: nano")
+    config.write_text(text)
+    with pytest.raises(DataError, match="does not fit its config"):
+        load(directory, plugins=plugins)
