@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from polymodal.errors import PluginError
+from polymodal.errors import PluginError, nearest
 from polymodal.plugins import KINDS, Plugins, installed
 from polymodal.signature import read_signature
 
@@ -18,13 +18,18 @@ def describe_component(
     plugins = plugins or installed()
     if kind is not None and kind not in KINDS:
         raise PluginError(f"{kind!r} is no kind of component. Known: {', '.join(KINDS)}.")
-    owner = name.partition(".")[0]
-    kinds = [kind] if kind else KINDS
-    if owner in plugins.names():
-        known = plugins.get(owner).components
-        kinds = [k for k in kinds if (k, name) in known]
+    owner = plugins.get(name.partition(".")[0])
+    if owner.status != "ok":
+        plugins.find(name, kind or KINDS[0])  # says why it can't be used
+    kinds = [k for k, full in owner.components if full == name and kind in (None, k)]
+    if not kinds:
+        known = [full for _, full in owner.components]
+        what = kind or "component"
+        raise PluginError(
+            f"The plugin {owner.name!r} has no {what} {name!r}.{nearest(name, known)}"
+        )
     found = []
-    for each in kinds or [kind or "component"]:
+    for each in kinds:
         component = plugins.find(name, each)
         try:
             signature = read_signature(component.target)

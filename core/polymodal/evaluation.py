@@ -38,6 +38,9 @@ class Probe(Protocol):
 
     seed: int
 
+    def size(self, source: str, split: Split) -> int:
+        """Return how many rows a split has."""
+
     def features(
         self, stream: str, *, source: str, split: Split, objective: str | None = None
     ) -> Features:
@@ -47,6 +50,11 @@ class Probe(Protocol):
         self, stream: str, raws: Sequence[Any], *, objective: str | None = None
     ) -> Float[np.ndarray, "sample width"]:
         """Return the vectors of raw values, such as prompts."""
+
+    def losses(
+        self, objective: str, *, source: str, split: Split
+    ) -> Mapping[str, tuple[float, float]]:
+        """Return an objective's "loss" and metrics over a split, each as sum and count."""
 
 
 class Evaluation(ABC):

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from polymodal.chaining import chain_positions, chain_structure
+
 Value = TypeVar("Value")
 
 
@@ -283,10 +285,10 @@ class Layout:
         lengths = [length for each in layouts for length in each.lengths]
         return Layout.of(
             lengths,
-            _chain_positions(layouts),
+            chain_positions(layouts),
             owner=owner,
             samples=sum(each.samples for each in layouts),
-            **_chain_structure(layouts),
+            **chain_structure(layouts),
         )
 
     @staticmethod
@@ -324,7 +326,7 @@ class Layout:
         place = torch.cat(places)
         order = torch.empty_like(place)
         order[place] = torch.arange(len(place), device=device)
-        structure = _chain_structure(layouts)
+        structure = chain_structure(layouts)
         part_of = [torch.full((each.tokens,), i) for i, each in enumerate(layouts)]
         channels = {**structure["channels"], "part": torch.cat(part_of).to(device)}
         structure["channels"] = {name: rows[order] for name, rows in channels.items()}
@@ -332,7 +334,7 @@ class Layout:
             structure["kinds"] = structure["kinds"][order]
         if structure["edges"] is not None:
             structure["edges"] = place[structure["edges"]]
-        layout = Layout.of(lengths, _chain_positions(layouts)[order], **structure)
+        layout = Layout.of(lengths, chain_positions(layouts)[order], **structure)
         return layout, order, places
 
     def pad(
@@ -408,50 +410,3 @@ class Layout:
             edge_kinds=None if old.edge_kinds is None else old.edge_kinds[picked],
             edge_values=None if old.edge_values is None else old.edge_values[picked],
         )
-
-
-def _chain_positions(layouts: Sequence[Layout]) -> Tensor:
-    axes = max(each.positions.shape[1] for each in layouts)
-    return torch.cat(
-        [
-            torch.nn.functional.pad(each.positions, (0, axes - each.positions.shape[1]))
-            for each in layouts
-        ]
-    )
-
-
-def _chain_structure(layouts: Sequence[Layout]) -> dict[str, Any]:
-    """Kinds, channels and edges of layouts laid end to end; what one lacks is zero there."""
-    structure: dict[str, Any] = {"kinds": None, "channels": {}, "edges": None}
-    if any(each.kinds is not None for each in layouts):
-        structure["kinds"] = torch.cat(
-            [_zeros(each, each.tokens) if each.kinds is None else each.kinds for each in layouts]
-        )
-    examples = {name: rows for each in layouts for name, rows in each.channels.items()}
-    for name, example in examples.items():
-        structure["channels"][name] = torch.cat(
-            [
-                each.channels.get(name, example.new_zeros(each.tokens, *example.shape[1:]))
-                for each in layouts
-            ]
-        )
-    if any(each.edges is not None for each in layouts):
-        shifts = [sum(each.tokens for each in layouts[:i]) for i in range(len(layouts))]
-        none = _zeros(layouts[0], 2, 0)
-        edges = [none if each.edges is None else each.edges for each in layouts]
-        structure["edges"] = torch.cat([e + s for e, s in zip(edges, shifts, strict=True)], dim=1)
-        for name in ("edge_kinds", "edge_values"):
-            found: list[Tensor | None] = [getattr(each, name) for each in layouts]
-            known = next((rows for rows in found if rows is not None), None)
-            if known is not None:
-                structure[name] = torch.cat(
-                    [
-                        known.new_zeros(e.shape[1], *known.shape[1:]) if rows is None else rows
-                        for rows, e in zip(found, edges, strict=True)
-                    ]
-                )
-    return structure
-
-
-def _zeros(layout: Layout, *shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.int64, device=layout.device)

@@ -1,7 +1,7 @@
 """From references to packed batches: read, tokenize and pack, in the data workers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -48,10 +48,11 @@ class StreamReading:
 
 
 class _Generators(Sequence[np.random.Generator]):
-    """One generator a raw value, made when asked for: most tokenizers ask for none."""
+    """One generator a raw value, made when first asked for: most tokenizers ask for none."""
 
     def __init__(self, keys: Sequence[int]):
         self._keys = keys
+        self._made: dict[int, np.random.Generator] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -62,8 +63,11 @@ class _Generators(Sequence[np.random.Generator]):
     def __getitem__(self, index: slice) -> Sequence[np.random.Generator]: ...
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return _Generators(self._keys[index])
-        return np.random.Generator(np.random.Philox(key=self._keys[index] & (2**64 - 1)))
+            return [self[i] for i in range(len(self))[index]]
+        if index not in self._made:
+            key = self._keys[index] & (2**64 - 1)
+            self._made[index] = np.random.Generator(np.random.Philox(key=key))
+        return self._made[index]
 
 
 class PackedDataset(Dataset[Batch]):
@@ -194,8 +198,6 @@ def _count(owner: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 def owned(tokens: Tokens, owner: Sequence[int], samples: int) -> Tokens:
     """Return tokens whose segments belong to the samples given."""
-    from dataclasses import replace
-
     owners = torch.tensor(owner, dtype=torch.int64)
     return tokens.with_rows(tokens.rows, replace(tokens.layout, owner=owners, samples=samples))
 

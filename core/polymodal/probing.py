@@ -64,15 +64,9 @@ class ModelProbe:
         return self._cache[key]
 
     def _features(self, stream: str, name: str, split: Split, objective: str | None) -> Features:
-        if name not in self.sources:
-            raise DataError(f"No source is called {name!r}.{nearest(name, self.sources)}")
-        reading = self._reading(stream)
-        source = self.sources[name]
+        source = self._source(name, split)
         size = source.size(split)
-        if not size:
-            raise DataError(
-                f"source {name!r} has no {split} rows: give data.sources.{name}.split a share of it"
-            )
+        reading = self._reading(stream)
         fields = source.fields()
         dataset = PackedDataset([source], {stream: reading}, split=split, fields=fields)
         vectors, rows = [], []
@@ -114,6 +108,54 @@ class ModelProbe:
         if not found:
             return np.zeros((0, self.model.encoder(stream).width), dtype=np.float32)
         return np.concatenate(found)
+
+    def losses(
+        self, objective: str, *, source: str, split: Split
+    ) -> dict[str, tuple[float, float]]:
+        """Return an objective's "loss" and metrics over a split, each as sum and count.
+
+        Samples come in order, `batch_size` at a time, and noise is that of step 0.
+
+        Raises:
+            DataError: no such source, or an empty split.
+        """
+        task = self.model.objective(objective)
+        readings = {stream: self._reading(stream) for stream in task.needs()}
+        views = {f"{objective}/{name}": view for name, view in task.views().items()}
+        found = self._source(source, split)
+        dataset = PackedDataset([found], readings, split=split, views=views, fields=task.fields())
+        sums: dict[str, tuple[float, float]] = {}
+        with self._evaluating():
+            for batch in load_batches(
+                dataset, in_order([found.size(split)], self.batch_size), workers=self.workers
+            ):
+                tokenizers = {name: reading.tokenizer for name, reading in readings.items()}
+                moved = self.model.finish(batch.to(self.device), tokenizers)
+                loss = self.model(moved, seed=self.seed, objectives=[objective])[objective]
+                for name, (total, count) in {
+                    "loss": (loss.total, loss.count),
+                    **loss.metrics,
+                }.items():
+                    old = sums.get(name, (0.0, 0.0))
+                    sums[name] = (old[0] + float(total), old[1] + float(count))
+        return sums
+
+    def size(self, source: str, split: Split) -> int:
+        """Return how many rows a split has.
+
+        Raises:
+            DataError: no such source.
+        """
+        if source not in self.sources:
+            raise DataError(f"No source is called {source!r}.{nearest(source, self.sources)}")
+        return self.sources[source].size(split)
+
+    def _source(self, name: str, split: Split) -> SplitSource:
+        if not self.size(name, split):
+            raise DataError(
+                f"source {name!r} has no {split} rows: give data.sources.{name}.split a share of it"
+            )
+        return self.sources[name]
 
     def readable(self, stream: str, value: Any) -> str | None:
         """Return why a value can't be read, or None if it can."""

@@ -71,9 +71,11 @@ class ProgressReport:
         seconds = time.monotonic() - self._began
         left = seconds / max(1, done - self._first) * (self._total - done)
         self.console.print(
-            f"step {done}/{self._total}  {losses}  {speed}  {left:,.0f} s left", highlight=False
+            f"step {done}/{self._total}  {losses}  {speed}  {left:,.0f} s left",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def say(self, text: str) -> None:
         """Show a line of text."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)

@@ -257,7 +257,11 @@ def load(
     builder = Builder(config, plugins=plugins)
     load_tokenizers(directory, builder.tokenizers)
     model = builder.model()
-    missing, unexpected = load_model(model, file, strict=False)
+    try:
+        missing, unexpected = load_model(model, file, strict=False)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2]
+        raise DataError(f"{file} does not fit its config: {' '.join(first).strip()}") from error
     if missing or (unexpected and streams is None):
         raise DataError(
             f"{file} does not fit its config: missing {missing[:3]}, unexpected {unexpected[:3]}"

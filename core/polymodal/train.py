@@ -254,7 +254,7 @@ class Training:
         hook = self.builder.plugins.hook
         with ExitStack() as stack:
             error: BaseException | None = None
-            for tracker in self.trackers.values():
+            for tracker in self.trackers.values() if rank() == 0 else ():
                 tracker.begin(self.config.model_dump(mode="json"), str(self.directory.path))
                 stack.callback(tracker.end)
             hook.polymodal_run_started(directory=str(self.directory.path), config=self.config)

@@ -22,6 +22,7 @@ vectors for the same rows.
 
 import inspect
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -312,7 +313,7 @@ class Transformer(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=EPSILON) if norm == "pre" else nn.Identity()
         self.drop_paths = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        self.apply(_initialise)
+        self.apply(partial(_initialise, width=width))
 
     def forward(
         self,
@@ -412,9 +413,14 @@ class Transformer(nn.Module):
         return factors[..., layout.segment, None].to(dtype)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Truncated normal of 0.02 and zero biases, as timm's ViT."""
+def _initialise(module: nn.Module, *, width: int) -> None:
+    """Truncated normal and zero biases: timm's ViT at its base width, alike at any other.
+
+    timm's 0.02 for every width leaves the scores of a narrow transformer so close to each other
+    that attention is uniform for a long time (measured at width 96, 300 steps: probe 0.38, not
+    0.55), so the spread follows 1 / sqrt(width) through (768, 0.02).
+    """
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=0.02 * (768 / width) ** 0.5)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -1,5 +1,6 @@
 """audio: sound as log-mel patches or raw frames."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_audio.sound import Waveform
     from polymodal_audio.spectrogram import decibels, mel_power
 
@@ -35,6 +37,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_audio.convolution:ConvolutionEncoder",
         "strided stem and depthwise convolutions over time (and frequency)",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_audio.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,13 @@
 """code: source files and functions as byte-level subwords."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
 
 polymodal_interface = 1
 
@@ -30,3 +32,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal.transformer_encoder:TransformerEncoder",
         "packed transformer over token ids",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_code.examples import examples
+
+    return examples()

@@ -1,5 +1,6 @@
 """genome: nucleotide sequences as bases, k-mers or learned pieces."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_genome.letters import reverse_complement
     from polymodal_genome.spec import GenomeSpec, reverse_complement_ids
 
@@ -48,3 +50,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_genome.encoder:GenomeTransformer",
         "packed transformer with rotary positions; both strands if asked",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_genome.examples import examples
+
+    return examples()

@@ -1,5 +1,6 @@
 """graph: molecules, networks and sampled neighbourhoods, with nodes as tokens."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_graph.graph import Graph, from_pyg, to_pyg
     from polymodal_graph.sampling import NeighbourSampler
 
@@ -47,6 +49,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_graph.transformer:GraphTransformer",
         "the packed transformer with attention biased by edges",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_graph.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

@@ -301,7 +301,7 @@ class GraphNodes(Tokenizer):
             return found
         signs = [1 - 2 * g.integers(0, 2, size=self.encoding_size) for g in generators]
         flips = np.array(signs, dtype=np.float32).reshape(-1, self.encoding_size)
-        return found * flips.repeat(np.asarray(lengths), axis=0)
+        return found * flips.repeat(np.asarray(lengths, dtype=np.int64), axis=0)
 
 
 def _within(ids: Int[np.ndarray, " row"], count: int, what: str, option: str) -> None:

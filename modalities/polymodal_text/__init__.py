@@ -1,5 +1,6 @@
 """text: plain text as subword tokens."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_text.byte_pairs import learn_byte_pairs, load_byte_pairs
     from polymodal_text.plain import text_of
     from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
@@ -63,3 +65,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_text.clip_tower:ClipTextTower",
         "the text tower of an open_clip model, with its weights if asked",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_text.examples import examples
+
+    return examples()

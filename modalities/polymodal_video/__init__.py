@@ -7,6 +7,7 @@ arrays need it not.
 Public beside the components: `Clip`. Importing this module imports neither torch nor PyAV.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_video.clip import Clip
 
 polymodal_interface = 1
@@ -38,6 +40,14 @@ def polymodal_register(registry: "Registry") -> None:
     registry.encoder(
         "timm_frames", "polymodal_video.timm_frames:TimmFrames", "any timm model on every frame"
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_video.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ Public beside the components: `Augmentation`, `Framing`, `whole_patches`, `Patch
 module imports neither torch nor Pillow.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_vision.augmentation import Augmentation
     from polymodal_vision.framing import Framing, whole_patches
     from polymodal_vision.geometry import Interpolation, ResizeMode
@@ -69,6 +71,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_vision.open_clip_encoder:OpenClipEncoder",
         "the visual tower of any open_clip model, trained or not",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_vision.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

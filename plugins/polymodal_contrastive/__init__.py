@@ -1,5 +1,6 @@
 """contrastive: objectives that compare samples across streams."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_contrastive.losses import info_nce, siglip_loss
 
 __all__ = ["info_nce", "siglip_loss"]
@@ -32,6 +34,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_contrastive.matching:Matching",
         "tell true pairs from re-paired ones through a fusion (image-text matching)",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_contrastive.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

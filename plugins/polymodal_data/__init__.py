@@ -1,11 +1,13 @@
 """data: sources for the files people have."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
 
 polymodal_interface = 1
 
@@ -29,3 +31,11 @@ def polymodal_register(registry: "Registry") -> None:
         "hub", "polymodal_data.hub:Hub", "a Hugging Face dataset, by name or saved to disk"
     )
     registry.source("memory", "polymodal_data.memory:Memory", "rows written in the config itself")
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_data.examples import examples
+
+    return examples()

@@ -1,11 +1,13 @@
 """demo: small data of six modalities with captions, made here: nothing is downloaded."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
 
 polymodal_interface = 1
 
@@ -33,3 +35,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.functions:Functions",
         "functions of the Python standard library, with what their docstrings say",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_demo.examples import examples
+
+    return examples()

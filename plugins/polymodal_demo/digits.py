@@ -12,7 +12,6 @@ _TEMPLATES = (
     "the digit {number} in {colour}",
     "a handwritten {number}, {colour}",
     "{number} written in {colour}",
-    "a {size} {colour} {number}",
 )
 
 
@@ -20,9 +19,9 @@ class Digits(GeneratedSource):
     """Images of handwritten digits, 32 x 32 in RGB, with captions.
 
     The drawings are real: the 1,797 of 8 x 8 pixels that come with scikit-learn (UCI's optical
-    digits, by 43 writers). Each is enlarged to 26 to 29 pixels, painted in one of six colours
+    digits, by 43 writers). Each is enlarged to 26 to 29 pixels, painted in one of three colours
     at a random place on a dark background of random tint with a little noise. Captions name
-    digit and colour in several ways ("a red seven", "seven written in red"), some the size.
+    digit and colour in several ways ("a red seven", "seven written in red").
 
     What can be learned: the shape whatever its place, size and colour; the colour; and the words
     for both. Pixels at fixed places tell little, for the place varies.
@@ -50,9 +49,7 @@ class Digits(GeneratedSource):
         canvas = generator.uniform(0, 70, 3) + generator.normal(0, 8, (32, 32, 3))
         paint(canvas, enlarge(images[drawing], size), COLOURS[colour], top, left)
         number = NUMBERS[targets[drawing]]
-        text = pick(generator, _TEMPLATES).format(
-            colour=colour, number=number, size="large" if size > 27 else "small"
-        )
+        text = pick(generator, _TEMPLATES).format(colour=colour, number=number)
         return {
             "image": levels(canvas),
             "text": text,

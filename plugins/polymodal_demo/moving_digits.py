@@ -21,7 +21,7 @@ _TEMPLATES = (
 class MovingDigits(GeneratedSource):
     """Videos of 8 frames of 32 x 32 in RGB: a digit moves one of four ways; with captions.
 
-    The drawings are real (scikit-learn's 1,797 digits), at 16 pixels, in one of six colours on a
+    The drawings are real (scikit-learn's 1,797 digits), at 16 pixels, in one of three colours on a
     dark background of random tint with noise of its own in each frame. A digit starts anywhere
     and moves left, right, up or down by 2 or 3 pixels a frame; at an edge it comes back in
     from the other side. Captions name digit and direction, most the colour too.

@@ -1,11 +1,13 @@
 """evaluation: what a frozen encoder's vectors are good for, beside what chance would score."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
 
 polymodal_interface = 1
 
@@ -38,3 +40,16 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_evaluation.zero_shot:ZeroShot",
         "choose among classes described in words, without training",
     )
+    registry.evaluation(
+        "held_out",
+        "polymodal_evaluation.held_out:HeldOut",
+        "an objective's own loss and metrics on samples it was not trained on",
+    )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_evaluation.examples import examples
+
+    return examples()

@@ -35,15 +35,13 @@ def read_splits(
     Raises:
         DataError: none has; or the source or stream does not exist.
     """
-    found: dict[Split, Features] = {}
-    first: DataError | None = None
-    for split in splits:
-        try:
-            found[split] = probe.features(stream, source=source, split=split, objective=objective)
-        except DataError as error:  # a source need not have all three splits
-            first = first or error
+    found = {
+        split: probe.features(stream, source=source, split=split, objective=objective)
+        for split in splits
+        if probe.size(source, split)  # a source need not have all three splits
+    }
     if not found:
-        raise first or DataError(f"source {source!r} has no rows")
+        raise DataError(f"source {source!r} has no rows")
     return found
 
 

@@ -1,5 +1,6 @@
 """fusion: joint encoders over several streams."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_fusion.parts import fuse
 
 __all__ = ["fuse"]
@@ -27,6 +29,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_fusion.cross_attention:CrossAttention",
         "each stream's tokens attend to themselves and to the other streams",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_fusion.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """generation: objectives that predict what comes next."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_generation.shift import followed
 
 __all__ = ["followed"]
@@ -27,6 +29,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_generation.next_patch:NextPatch",
         "predict each next token's values from those before it (AstroPT)",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_generation.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """masking: hide part of a stream and predict what was hidden."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
     from polymodal_masking.choice import Choice, choose, hidden_counts, hideable
     from polymodal_masking.losses import (
         normalized,
@@ -57,6 +59,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_masking.edges:MaskedEdges",
         "hide edges of a graph and tell them from pairs that are not joined",
     )
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_masking.examples import examples
+
+    return examples()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,13 @@
 """tracking: pass a run's numbers on to TensorBoard, Weights & Biases or MLflow."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
+    from polymodal.testing import Example
 
 polymodal_interface = 1
 
@@ -22,3 +24,11 @@ def polymodal_register(registry: "Registry") -> None:
         "wandb", "polymodal_tracking.weights_and_biases:WeightsAndBiases", "Weights & Biases"
     )
     registry.tracker("mlflow", "polymodal_tracking.mlflow_client:MLflow", "MLflow")
+
+
+@hookimpl
+def polymodal_examples() -> "Iterable[Example]":
+    """Return a small case of each component, for the conformance kit."""
+    from polymodal_tracking.examples import examples
+
+    return examples()

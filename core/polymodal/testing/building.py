@@ -3,13 +3,16 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from polymodal.component import StreamInfo, TokenSpec
 from polymodal.config import convert
-from polymodal.errors import PluginError
+from polymodal.errors import PluginError, nearest
 from polymodal.plugins import Component, Plugins
 from polymodal.signature import Signature, read_signature
 from polymodal.testing.encoders import EncoderSubject
@@ -57,13 +60,16 @@ class Construction:
         self.name = component.name
         self.cls: Callable[..., Any] = component.load()
         self.signature: Signature = read_signature(component.target)
-        unknown = sorted(set(options) - set(self.signature.options))
-        if unknown:
-            raise PluginError(f"{component.name} has no options {unknown}")
-        self.options = {
-            name: convert(self.signature.options[name].annotation, value)
-            for name, value in options.items()
-        }
+        self.options = {name: self._converted(name, value) for name, value in options.items()}
+
+    def _converted(self, name: str, value: Any) -> Any:
+        if name not in self.signature.options:
+            hint = nearest(name, self.signature.options)
+            raise PluginError(f"{self.name} has no option {name!r}.{hint}")
+        try:
+            return convert(self.signature.options[name].annotation, value)
+        except ValidationError as error:
+            raise PluginError(f"{self.name}: {name}: {error.errors()[0]['msg']}") from error
 
     @property
     def missing(self) -> list[str]:
@@ -142,8 +148,6 @@ def _filled(options: Any, folder: str) -> Any:
 @contextmanager
 def prepared(example: Example) -> Iterator[Example]:
     """Yield the example with its folder written and named in its options and values."""
-    from dataclasses import replace
-
     with ExitStack() as stack:
         folder = ""
         if example.prepare is not None:
@@ -152,6 +156,7 @@ def prepared(example: Example) -> Iterator[Example]:
         yield replace(
             example,
             options=_filled(example.options, folder),
+            tokenizer=_filled(example.tokenizer, folder),
             values=_filled(list(example.values), folder) if example.values else (),
         )
 

@@ -1,13 +1,14 @@
 """Checking a component or a whole plugin by name."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from polymodal.errors import PluginError, PolymodalError, nearest
 from polymodal.plugins import KINDS, Plugins, installed
 from polymodal.testing.building import examples_of, prepared, subject_of
 from polymodal.testing.example import Example
-from polymodal.testing.registry import Examination, Finding
+from polymodal.testing.registry import Examination, Finding, Status
 
 
 def check_component(
@@ -37,11 +38,17 @@ def check_component(
     kinds: Sequence[str] = [kind] if kind else KINDS
     if kind is None and owner in plugins.names():
         known = plugins.get(owner).components
-        kinds = [k for k in KINDS if (k, name) in known] or ["component"]
+        kinds = [k for k in KINDS if (k, name) in known]
+        if not kinds and plugins.get(owner).status == "ok":
+            hint = nearest(name, {full for _, full in known})
+            raise PluginError(f"The plugin {owner!r} has no component {name!r}.{hint}")
     findings: list[Finding] = []
-    for each in kinds:
+    for each in kinds or KINDS:
         plugins.find(name, each)  # a wrong name, a broken plugin
-        for example in examples_of(plugins, name, each) or [Example(name, each)]:
+        examples = examples_of(plugins, name, each) or [Example(name, each)]
+        if options is not None:
+            examples = examples[:1]  # the others differ in their options
+        for example in examples:
             findings += check_example(_changed(example, options, raws), plugins=plugins)
     return findings
 
@@ -49,8 +56,6 @@ def check_component(
 def _changed(
     example: Example, options: Mapping[str, Any] | None, raws: Sequence[Any] | None
 ) -> Example:
-    from dataclasses import replace
-
     if options is not None:
         example = replace(example, options=options)
     if raws is not None and example.kind == "reader":
@@ -64,6 +69,11 @@ def check_example(example: Example, *, plugins: Plugins | None = None) -> list[F
     with prepared(example) as ready:
         try:
             subject = subject_of(ready, plugins)
+        except PluginError as error:
+            # A package that is an extra and not installed says nothing about the component.
+            lacks = isinstance(error.__cause__, ModuleNotFoundError) and "install" in str(error)
+            status: Status = "skipped" if lacks else "failed"
+            return [Finding(ready.component, ready.kind, "constructs", status, str(error))]
         except (PolymodalError, ValueError, TypeError, AssertionError) as error:
             return [Finding(ready.component, ready.kind, "constructs", "failed", str(error))]
         return Examination(ready.component, ready.kind, subject, ready.skip).findings()

@@ -1,7 +1,7 @@
 """Checks of evaluations: run on a probe whose vectors tell the classes apart."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from polymodal.errors import DataError, nearest
 from polymodal.evaluation import Evaluation, Features, Score, Split
 from polymodal.testing.comparing import random_state_kept, random_state_untouched, same
 from polymodal.testing.registry import ConformanceError, check
-from polymodal.testing.toys import TOY_STREAMS, toy_info
+from polymodal.testing.toys import OBJECTIVE, TOY_STREAMS, toy_info
 
 CLASSES = ("zero", "one", "two")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -22,7 +22,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class ToyProbe:
     """A probe of made-up vectors, near a direction for each of three classes.
 
-    Fields: `label` (0, 1, 2), `name` (zero, one, two), `number` (a linear function of the vector)
+    Fields: `label` (0, 1, 2), `name` (zero, one, two), `number` (the class as a number)
     and `group`. Every stream has the same vectors but for some noise, so that retrieval works; the
     vector of a raw value that contains a class's name is the class's direction.
     """
@@ -30,7 +30,10 @@ class ToyProbe:
     seed: int = 0
     noise: float = 0.2
     rows: int = 36
-    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def size(self, source: str, split: Split) -> int:
+        """Return how many rows a split has."""
+        return self.rows
 
     def features(
         self, stream: str, *, source: str, split: Split, objective: str | None = None
@@ -46,7 +49,7 @@ class ToyProbe:
         fields: dict[str, Sequence[Any]] = {
             "label": [int(c) for c in classes],
             "name": [CLASSES[c] for c in classes],
-            "number": [float(v) for v in vectors @ np.arange(8.0)],
+            "number": [float(c) for c in classes],
             "group": [f"group {row % 5}" for row in range(self.rows)],
         }
         return Features(vectors.astype(np.float32), np.arange(self.rows), fields)
@@ -56,13 +59,19 @@ class ToyProbe:
     ) -> Float[np.ndarray, "sample width"]:
         """Return the vectors of raw values, such as prompts."""
         self._known(stream)
-        names = [
-            next((c for c, name in enumerate(CLASSES) if name in str(raw)), None) for raw in raws
-        ]
-        numbers = [int(s) % 3 if c is None and (s := _digits(r)) else c for c, r in
-                   zip(names, raws, strict=True)]  # fmt: skip
-        rows = [np.ones(8) if c is None else self._directions()[c] for c in numbers]
+        rows = [self._directions()[_class_in(str(raw))] for raw in raws]
         return np.array(rows, dtype=np.float32).reshape(-1, 8)
+
+    def losses(
+        self, objective: str, *, source: str, split: Split
+    ) -> Mapping[str, tuple[float, float]]:
+        """Return sums and counts, as an objective called "checked" would have them."""
+        if objective != OBJECTIVE:
+            raise KeyError(
+                f"No objective is called {objective!r}.{nearest(objective, [OBJECTIVE])}"
+            )
+        loss = 0.5 + self.noise
+        return {"loss": (self.rows * loss, self.rows), "accuracy": (self.rows / loss, self.rows)}
 
     def _directions(self) -> np.ndarray:
         return np.eye(len(CLASSES), 8)
@@ -72,17 +81,29 @@ class ToyProbe:
             raise DataError(f"No stream is called {stream!r}.{nearest(stream, TOY_STREAMS)}")
 
 
-def _digits(raw: object) -> str:
-    return "".join(c for c in str(raw) if c.isdigit())
+def _class_in(text: str) -> int:
+    """Return the class a text names, in words or by its number; the first if none."""
+    named = [c for c, name in enumerate(CLASSES) if name in text or str(c) in text]
+    return named[0] if named else 0
 
 
 @dataclass
 class EmptyProbe(ToyProbe):
     """A probe whose every split is empty, as `ModelProbe` says it: by a DataError."""
 
+    def size(self, source: str, split: Split) -> int:
+        """Return that there are none."""
+        return 0
+
     def features(
         self, stream: str, *, source: str, split: Split, objective: str | None = None
     ) -> Features:
+        """Refuse."""
+        raise DataError(f"source {source!r} has no {split} rows")
+
+    def losses(
+        self, objective: str, *, source: str, split: Split
+    ) -> Mapping[str, tuple[float, float]]:
         """Refuse."""
         raise DataError(f"source {source!r} has no {split} rows")
 

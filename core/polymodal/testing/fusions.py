@@ -28,6 +28,7 @@ from polymodal.testing.toys import LENGTHS, TOY_STREAMS, WIDTH, toy_info, toy_to
 from polymodal.tokens import Encoded
 
 Parts = Mapping[str, Encoded]
+PARTLY = {0: [0, 2], 1: [0, 3]}  # samples without the first stream, and without the second
 
 
 @dataclass
@@ -112,21 +113,15 @@ def shapes(subject: FusionSubject) -> None:
 
 @check("fusion", after=("fuses", "shapes"))
 def absent(subject: FusionSubject) -> None:
-    """Samples that lack a stream, or all streams, give no NaN and change nothing for others."""
-    parts = subject.parts(absent={0: [0, 2], 1: [0, 3]})
-    found = subject.fuse(parts)
-    _check_parts(parts, found, subject.fusion.width, "with absent samples, ")
-    _require_same(
-        _take(found, [1, 4, 5]),
-        subject.fuse(_take(parts, [1, 4, 5])),
-        "absent samples change the others",
-    )
+    """Samples that lack a stream, or all streams, give no NaN."""
+    parts = subject.parts(absent=PARTLY)
+    _check_parts(parts, subject.fuse(parts), subject.fusion.width, "with absent samples, ")
     for number in range(len(parts)):
         nothing = subject.parts(absent={number: range(len(LENGTHS))})
         _check_parts(nothing, subject.fuse(nothing), subject.fusion.width, "an absent stream, ")
 
 
-@check("fusion", after=("fuses",))
+@check("fusion", after=("fuses", "shapes", "absent", "gradients"))
 def zero_tokens(subject: FusionSubject) -> None:
     """A batch without tokens, or without samples, goes forward and backward."""
     for lengths, when in (([0, 0], "without tokens"), ([], "without samples")):
@@ -194,6 +189,12 @@ def packing(subject: FusionSubject) -> None:
             _take(whole, [sample]),
             "a sample fused alone differs from the same among others",
         )
+    partly = subject.parts(absent=PARTLY)
+    _require_same(
+        _take(subject.fuse(partly), [1, 4, 5]),
+        subject.fuse(_take(partly, [1, 4, 5])),
+        "absent samples change the others",
+    )
 
 
 @check("fusion", after=("fuses",))
@@ -224,7 +225,7 @@ def saved_state(subject: FusionSubject) -> None:
         )
 
 
-@check("fusion", after=("fuses", "shapes"))
+@check("fusion", after=("fuses", "shapes", "randomness"))
 def half_precision(subject: FusionSubject) -> None:
     """Under autocast to bfloat16 and float16, vectors are finite and near float32."""
     parts = subject.parts(dtype=torch.float32)

@@ -39,6 +39,7 @@ from polymodal.testing.toys import loss_of
 from polymodal.tokens import Encoded, Tokens
 
 SAMPLES = (7, 5, 6)
+STEPS = 2  # each hides other tokens
 CLOSE = 1e-5
 
 
@@ -97,10 +98,10 @@ class _Run:
     gradients: list[Tensor]
 
 
-def _held(model: PretrainingModel, batch: Batch, outputs: list[Encoded]) -> _Run:
+def _held(model: PretrainingModel, batch: Batch, outputs: list[Encoded], number: int) -> _Run:
     leaves = [_leaf(each) for each in outputs]
     with _outputs(model, leaves):
-        loss = loss_of(model, batch)
+        loss = loss_of(model, batch, number=number)
     inputs = [rows for each in leaves for rows in _rows(each)]
     gradients = [torch.zeros_like(rows) for rows in inputs]
     if loss.total.requires_grad:
@@ -109,24 +110,24 @@ def _held(model: PretrainingModel, batch: Batch, outputs: list[Encoded]) -> _Run
     return _Run(loss, gradients)
 
 
-def _free(model: PretrainingModel, batch: Batch) -> list[Encoded]:
+def _free(model: PretrainingModel, batch: Batch, number: int) -> list[Encoded]:
     with torch.no_grad(), _outputs(model, None) as noted:
-        loss_of(model, batch)
+        loss_of(model, batch, number=number)
     return list(noted)
 
 
 def _seen(
     model: PretrainingModel, batch: Batch, other: Batch, before: list[Encoded], held: _Run,
-    *, fewer: bool,
+    *, number: int, fewer: bool,
 ) -> bool:  # fmt: skip
     """Return whether what differs in `other` is a target, and its own prediction depends on it."""
     try:
-        moved = _held(model, other, before)
+        moved = _held(model, other, before, number)
     except _Different:
         return False
     if fewer and float(moved.loss.count) >= float(held.loss.count):
         return False
-    after = _free(model, other)
+    after = _free(model, other, number)
     if len(after) != len(before):
         return False
     old = [rows for each in before for rows in _rows(each)]
@@ -167,9 +168,14 @@ def _without_edge(tokens: Tokens, edge: int) -> Tokens:
 @check("objective", after=("computes", "shapes", "randomness"))
 def target_leak(subject: ObjectiveSubject) -> None:
     """What predicts a hidden token or edge does not change with it."""
-    model, batch = subject.model(), subject.batch(lengths=SAMPLES)
-    before = _free(model, batch)
-    held = _held(model, batch, before)
+    for number in range(STEPS):
+        _check_step(subject, number)
+
+
+def _check_step(subject: ObjectiveSubject, number: int) -> None:
+    model, batch = subject.model(), subject.batch(lengths=SAMPLES, seed=number)
+    before = _free(model, batch, number)
+    held = _held(model, batch, before, number)
     for stream in subject.streams:
         spec = model.specs[stream]
         tokens = batch.streams[stream]
@@ -178,18 +184,18 @@ def target_leak(subject: ObjectiveSubject) -> None:
             if tokens.ids is not None and bool(torch.isin(tokens.ids[row], special)):
                 continue
             other = _with(batch, stream, changed(tokens, torch.tensor([row]), spec))
-            if _seen(model, batch, other, before, held, fewer=False):
+            if _seen(model, batch, other, before, held, number=number, fewer=False):
                 raise ConformanceError(
                     f"a token of {stream!r} is a target, and the vectors it is predicted from "
                     "change with it: hide it in all that the prediction reads"
                 )
         if tokens.layout.edges is not None:
-            for edge in range(0, tokens.layout.edges.shape[1]):
+            for edge in range(tokens.layout.edges.shape[1]):
                 first, second = tokens.layout.edges[:, edge].tolist()
                 if first >= second:
                     continue
                 other = _with(batch, stream, _without_edge(tokens, edge))
-                if _seen(model, batch, other, before, held, fewer=True):
+                if _seen(model, batch, other, before, held, number=number, fewer=True):
                     raise ConformanceError(
                         f"an edge of {stream!r} is a target, and the vectors it is predicted from "
                         "change with it: take it out of the graph the encoder sees, both ways"

@@ -108,7 +108,7 @@ def descend(module: nn.Module, total: Tensor, *, rate: float = 0.05) -> None:
         for parameter in trainable(module).values():
             if parameter.grad is not None:
                 norm = parameter.grad.norm().clamp(min=1e-12)
-                parameter -= rate * parameter.grad / norm
+                parameter.sub_(rate * parameter.grad / norm)
 
 
 def through_a_file(module: nn.Module, fresh: nn.Module) -> None:

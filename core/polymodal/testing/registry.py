@@ -97,6 +97,7 @@ class Examination:
                     f"skip: no check of a {kind} is called {name!r}.{nearest(name, checks(kind))}"
                 )
         self._found: dict[str, Finding] = {}
+        self._held_up: set[str] = set()  # checks that one before them keeps from running
         self.errors: dict[str, BaseException] = {}
 
     def finding(self, name: str) -> Finding:
@@ -116,8 +117,9 @@ class Examination:
         if each.name in self.skip:
             return found("skipped", self.skip[each.name])
         for before in each.after:
-            if self.finding(before).status == "failed":
-                return found("skipped", f"{before} has failed")
+            if self.finding(before).status == "failed" or before in self._held_up:
+                self._held_up.add(each.name)
+                return found("skipped", f"it comes after {before}, which has not passed")
         try:
             each.run(self.subject)
         except ConformanceError as error:

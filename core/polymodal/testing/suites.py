@@ -3,6 +3,7 @@
 import unittest
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from polymodal.plugins import Plugins, installed
@@ -33,8 +34,6 @@ class Suite:
 
     def completed(self, example: Example) -> Example:
         """Return the example with what else the class says."""
-        from dataclasses import replace
-
         return replace(example, skip={**example.skip, **self.skip})
 
     def subject(self) -> Any:
@@ -94,8 +93,6 @@ class TokenizerSuite(Suite):
 
     def completed(self, example: Example) -> Example:
         """Return the example with the class's raw values."""
-        from dataclasses import replace
-
         example = super().completed(example)
         return example if self.raws is None else replace(example, raws=self.raws)
 
@@ -108,8 +105,6 @@ class ReaderSuite(Suite):
 
     def completed(self, example: Example) -> Example:
         """Return the example with the class's values."""
-        from dataclasses import replace
-
         example = super().completed(example)
         return example if self.values is None else replace(example, values=self.values)
 
@@ -123,8 +118,6 @@ class EncoderSuite(Suite):
 
     def completed(self, example: Example) -> Example:
         """Return the example with the class's tokenizer and raw values."""
-        from dataclasses import replace
-
         example = super().completed(example)
         if self.tokenizer is not None:
             example = replace(example, tokenizer=self.tokenizer)

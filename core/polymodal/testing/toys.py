@@ -16,7 +16,7 @@ from polymodal.model import PretrainingModel, stream_info
 from polymodal.objective import Loss, Objective
 from polymodal.testing.comparing import random_state_kept
 from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import Transformer
+from polymodal.transformer import EdgeMode, Transformer
 from polymodal.transformer_encoder import TransformerEncoder
 
 WIDTH = 32
@@ -33,7 +33,7 @@ class ToyStream:
 
     def encoder(self) -> TransformerEncoder:
         """Return a tiny real encoder."""
-        edges = "bias" if self.spec.edges else "ignore"
+        edges: EdgeMode = "bias" if self.spec.edges else "ignore"
         return TransformerEncoder(
             self.spec, width=WIDTH, depth=1, heads=2, causal=self.causal, edges=edges
         )

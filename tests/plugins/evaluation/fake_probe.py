@@ -21,6 +21,9 @@ class FakeProbe:
         self.splits[stream, split] = Features(vectors, rows, fields)
         return self
 
+    def size(self, source, split):
+        return any(known == split for _, known in self.splits)
+
     def features(self, stream, *, source, split, objective=None):
         self.asked.append((stream, source, split, objective))
         if (stream, split) not in self.splits:

@@ -1,0 +1,7 @@
+"""Run every benchmark: `python -m benchmarks`, or `make bench`."""
+
+from benchmarks import overhead, packing, tokenizing
+
+if __name__ == "__main__":
+    for module in (packing, overhead, tokenizing):
+        module.main()

@@ -1,0 +1,33 @@
+"""A small case of each component, for the conformance kit."""
+
+from pathlib import Path
+
+from polymodal.testing import Example
+
+PIECES = (
+    "def add(first, second):\n    return first + second\n",
+    "for item in items:\n    print(item)\n",
+    "x = 1\n",
+    "class Empty:\n    pass\n",
+)
+
+
+def _files(folder: Path) -> None:
+    for number, piece in enumerate(PIECES):
+        (folder / f"piece{number}.py").write_text(piece)
+
+
+def examples() -> list[Example]:
+    """Return pieces of Python."""
+    learned = {"vocabulary_size": 300, "max_tokens": 32}
+    pieces = list(PIECES)
+    return [
+        Example("code.files", "source", {"folder": "{folder}"}, prepare=_files),
+        Example("code.package", "source", {"modules": ["json"]}),
+        Example("code.text", "reader", values=[*pieces, pieces[0].encode()]),
+        Example("code.bpe", "tokenizer", learned, raws=pieces),
+        Example(
+            "code.transformer", "encoder", {"width": 32, "depth": 1, "heads": 2},
+            tokenizer={"use": "code.bpe", **learned}, raws=pieces,
+        ),
+    ]  # fmt: skip

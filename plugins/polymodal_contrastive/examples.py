@@ -1,0 +1,24 @@
+"""A small case of each component, for the conformance kit."""
+
+from polymodal.testing import Example
+
+
+def examples() -> list[Example]:
+    """Return the objectives on the kit's own streams."""
+    two = {"streams": ["patches", "words"], "same": "words"}
+    three = {"streams": ["patches", "words", "graphs"], "dim": 8}
+    near = {"batch_order": "which samples make wrong pairs is drawn by their places in the batch"}
+    return [
+        Example("contrastive.infonce", "objective", {"streams": ["patches", "words"], "dim": 8}),
+        Example("contrastive.infonce", "objective", {**three, "tile": 4, "heads": "mlp"}),
+        Example("contrastive.siglip", "objective", three),
+        Example(
+            "contrastive.matching", "objective",
+            {"streams": ["patches", "words"], "fusion": "joint"}, skip=near,
+        ),
+        Example(
+            "contrastive.matching", "objective",
+            {**two, "fusion": "joint", "negatives": "both"},
+            skip={**near, "loss_is_a_sum": "samples equal in `same` make no wrong pair"},
+        ),
+    ]  # fmt: skip

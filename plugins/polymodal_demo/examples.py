@@ -1,0 +1,10 @@
+"""A small case of each component, for the conformance kit."""
+
+from polymodal.testing import Example
+
+NAMES = ("digits", "moving_digits", "sounds", "graphs", "genomes", "functions")
+
+
+def examples() -> list[Example]:
+    """Return each source with a few samples."""
+    return [Example(f"demo.{name}", "source", {"samples": 12}) for name in NAMES]

@@ -1,0 +1,23 @@
+"""A small case of each component, for the conformance kit."""
+
+from polymodal.testing import Example
+
+
+def examples() -> list[Example]:
+    """Return the evaluations on the kit's own streams and fields."""
+    one = {"stream": "patches", "source": "toy", "label": "label"}
+    number = {**one, "label": "number"}
+    words = {"classes": ["zero", "one", "two"], "label": "name", "text": "words"}
+    return [
+        Example("evaluation.linear_probe", "evaluation", one),
+        Example("evaluation.linear_probe", "evaluation", {**one, "folds": 3, "group": "group"}),
+        Example("evaluation.linear_regression", "evaluation", number),
+        Example("evaluation.linear_regression", "evaluation", {**number, "metric": "rmse"}),
+        Example("evaluation.knn", "evaluation", one),
+        Example(
+            "evaluation.retrieval", "evaluation",
+            {"streams": ["patches", "words"], "source": "toy", "mrr": True},
+        ),
+        Example("evaluation.zero_shot", "evaluation", {**one, **words}),
+        Example("evaluation.held_out", "evaluation", {"objective": "checked", "source": "toy"}),
+    ]  # fmt: skip
