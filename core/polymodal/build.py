@@ -50,7 +50,6 @@ class Builder:
         config: checked.
         origin: where its entries stand, for error messages.
         plugins: those of this environment unless given.
-        streams: build these streams only, and only objectives and modules that need no others.
     """
 
     def __init__(
@@ -59,16 +58,10 @@ class Builder:
         origin: Origin | None = None,
         *,
         plugins: Plugins | None = None,
-        streams: tuple[str, ...] | None = None,
     ):
         self.config = config
         self.origin = origin or Origin()
         self.plugins = plugins or installed()
-        for stream in streams or ():
-            if stream not in config.streams:
-                hint = nearest(stream, config.streams)
-                raise ConfigError([f"No stream is called {stream!r}.{hint}"])
-        self.stream_names = tuple(config.streams) if streams is None else streams
         self._problems: list[str] = []
 
     def _construct(self, where: str, kind: str, slot: Slot, base: type[Part]) -> Part | None:
@@ -118,7 +111,7 @@ class Builder:
         section, _, rest = where.partition(".")
         if section == "streams":
             return self.specs[rest.partition(".")[0]]
-        users = [s for s in self.stream_names if self.config.encoder_of(s) == rest]
+        users = [s for s in self.config.streams if self.config.encoder_of(s) == rest]
         if not users:
             raise ConfigError([f"{self.origin.of(where)}: no stream uses this encoder"])
         for user in users[1:]:
@@ -152,7 +145,7 @@ class Builder:
     @cached_property
     def tokenizers(self) -> dict[str, Tokenizer]:
         """Tokenizers by name, not yet fitted."""
-        used = {self.config.tokenizer_of(stream) for stream in self.stream_names}
+        used = {self.config.tokenizer_of(stream) for stream in self.config.streams}
         slots = {
             name: (self._where("tokenizer", name), slot)
             for name, slot in self.config.tokenizer_slots().items()
@@ -163,13 +156,13 @@ class Builder:
     @cached_property
     def specs(self) -> dict[str, TokenSpec]:
         """What each stream's tokens are like."""
-        return {s: self.tokenizers[self.config.tokenizer_of(s)].spec for s in self.stream_names}
+        return {s: self.tokenizers[self.config.tokenizer_of(s)].spec for s in self.config.streams}
 
     @cached_property
     def readings(self) -> dict[str, StreamReading]:
         """How each stream is read."""
         slots: dict[str, tuple[str, Slot]] = {}
-        for name in self.stream_names:
+        for name in self.config.streams:
             tokenizer = self.tokenizers[self.config.tokenizer_of(name)]
             slot = self.config.streams[name].reader
             if slot is None and tokenizer.reader is not None:
@@ -185,7 +178,7 @@ class Builder:
                 self.config.streams[name].many,
                 self.config.streams[name].augment,
             )
-            for name in self.stream_names
+            for name in self.config.streams
         }
 
     @cached_property
@@ -217,7 +210,7 @@ class Builder:
     @cached_property
     def encoders(self) -> dict[str, Encoder]:
         """Encoders by name, frozen where the config says so."""
-        used = {self.config.encoder_of(stream) for stream in self.stream_names}
+        used = {self.config.encoder_of(stream) for stream in self.config.streams}
         slots = {
             name: (self._where("encoder", name), cast(Slot, slot))
             for name, slot in self.config.encoder_slots().items()
@@ -243,7 +236,7 @@ class Builder:
         """What objectives may know of each stream."""
         return {
             s: stream_info(self.specs[s], self.encoders[self.config.encoder_of(s)])
-            for s in self.stream_names
+            for s in self.config.streams
         }
 
     def model(self) -> PretrainingModel:
@@ -253,10 +246,6 @@ class Builder:
             ConfigError: every part that can't be built and every need that is not met.
         """
         config = self.config
-        if len(self.stream_names) < len(config.streams):  # a part of a run: encoders alone
-            return PretrainingModel(
-                {s: config.encoder_of(s) for s in self.stream_names}, self.encoders, self.specs
-            )
         _ = self.encoders  # their mistakes first: the rest would only repeat them
         built: dict[str, dict[str, Any]] = {}
         for section, kind, base in (
@@ -288,7 +277,7 @@ class Builder:
                 )
         self._raise()
         model = PretrainingModel(
-            {s: config.encoder_of(s) for s in self.stream_names},
+            {s: config.encoder_of(s) for s in self.config.streams},
             self.encoders,
             self.specs,
             built["modules"],

@@ -197,6 +197,20 @@ def describe(
             component_table(found)
 
 
+@app.command()
+def check(
+    target: Annotated[str, typer.Argument(metavar="PLUGIN|COMPONENT", help="What to check.")],
+    kind: Annotated[
+        str | None, typer.Option(help="Where two kinds share the name: tokenizer, encoder ...")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a component, or all of a plugin, against what the core relies on."""
+    from polymodal.testing.command import run_check
+
+    raise typer.Exit(run_check(target, kind, as_json))
+
+
 def _add_plugin_commands(arguments: list[str]) -> None:
     """Let plugins add commands, unless the command asked for is one of ours."""
     own = {command.name or command.callback.__name__ for command in app.registered_commands

@@ -56,7 +56,7 @@ def test_a_row_without_any_stream_is_skipped(parts):
 
 def test_augmentation_follows_the_sample_not_its_place(parts):
     reading, source = parts
-    whole, refs = first_batch(reading, source, seed=1)
+    whole, _ = first_batch(reading, source, seed=1)
     half, _ = first_batch(reading, source, seed=1, size=10)
     assert torch.equal(
         whole.streams["signal"].take(range(10)).values, half.streams["signal"].values
