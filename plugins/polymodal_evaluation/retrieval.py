@@ -39,9 +39,11 @@ class Retrieval(Evaluation):
         mrr: also give the mean reciprocal rank.
         group: field whose equal values count as hits, for captions that repeat; a sample without
             a value has itself as its one hit.
+        once: the stream in which samples of a group are the same thing, a caption say: it is then
+            one candidate, not several that fill the list together.
 
     Raises:
-        ValueError: not two different streams, or nothing to measure.
+        ValueError: not two different streams, nothing to measure, or `once` without `group`.
     """
 
     def __init__(
@@ -54,7 +56,12 @@ class Retrieval(Evaluation):
         k: Sequence[int] = (1, 10),
         mrr: bool = False,
         group: str | None = None,
+        once: str | None = None,
     ):
+        if once is not None and (once not in streams or group is None):
+            raise ValueError(
+                f"once must name one of {list(streams)}, and needs group; got {once!r}"
+            )
         if len(streams) != 2 or streams[0] == streams[1]:
             raise ValueError(f"streams must name two different streams, got {list(streams)}")
         if any(each < 1 for each in k) or len(set(k)) < len(k):
@@ -68,6 +75,7 @@ class Retrieval(Evaluation):
         self.k = tuple(k)
         self.mrr = mrr
         self.group = group
+        self.once = once
 
     def needs(self) -> Mapping[str, Need]:
         """Return that any tokens will do."""
@@ -82,16 +90,19 @@ class Retrieval(Evaluation):
         vectors, hits = self._pairs(probe)
         first, second = self.streams
         samples = len(hits)
-        sizes = np.bincount(hits)[hits]  # hits of each query among the candidates
         scores = []
         for query, candidate in ((first, second), (second, first)):
-            ranks = hit_ranks(vectors[query], vectors[candidate], hits)
+            listed = np.arange(samples)
+            if candidate == self.once:
+                listed = np.unique(hits, return_index=True)[1]  # the first of each group
+            sizes = np.bincount(hits[listed])[hits]  # hits of each query among the candidates
+            ranks = hit_ranks(vectors[query], vectors[candidate][listed], hits, hits[listed])
             way = f"{query}>{candidate}"
             for k in self.k:
-                value, chance = float((ranks <= k).mean()), chance_recall(samples, sizes, k)
+                value, chance = float((ranks <= k).mean()), chance_recall(len(listed), sizes, k)
                 scores.append(Score(f"recall@{k} {way}", value, chance, samples=samples))
             if self.mrr:
-                value, chance = float((1 / ranks).mean()), chance_mrr(samples, sizes)
+                value, chance = float((1 / ranks).mean()), chance_mrr(len(listed), sizes)
                 scores.append(Score(f"mrr {way}", value, chance, samples=samples))
         return scores
 
@@ -137,13 +148,14 @@ def group_numbers(values: Sequence[Any]) -> Int[np.ndarray, " sample"]:
 
 
 def hit_ranks(
-    queries: Float[np.ndarray, "sample width"],
-    candidates: Float[np.ndarray, "sample width"],
-    hits: Int[np.ndarray, " sample"],
-) -> Int[np.ndarray, " sample"]:
+    queries: Float[np.ndarray, "query width"],
+    candidates: Float[np.ndarray, "candidate width"],
+    groups: Int[np.ndarray, " query"],
+    candidate_groups: Int[np.ndarray, " candidate"],
+) -> Int[np.ndarray, " query"]:
     """Return the rank (from 1) of each query's most similar hit; ties go against it.
 
-    Candidates with the query's number in `hits` are its hits.
+    Candidates of the query's group are its hits.
     """
     queries, candidates = unit(queries), unit(candidates)
     ranks = np.zeros(len(queries), dtype=np.int64)
@@ -151,7 +163,7 @@ def hit_ranks(
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
         similar = queries[part] @ candidates.T
-        hit = hits[part, None] == hits[None]
+        hit = groups[part, None] == candidate_groups[None]
         best = np.where(hit, similar, -np.inf).max(axis=1, keepdims=True)
         ranks[part] = 1 + (~hit & (similar >= best - TIE)).sum(axis=1)
     return ranks

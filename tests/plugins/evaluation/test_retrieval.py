@@ -53,6 +53,21 @@ def test_the_two_directions_differ():
     assert scores["recall@1 text>image"].value == 0.5
 
 
+def test_a_caption_that_repeats_fills_the_list_once():
+    image = [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]
+    text = [[1.0, 0.1], [1.0, 0.1], [0.6, 0.8]]  # the first two are one caption
+    probe = probe_of(image, text, caption=["a", "a", "b"])
+    plain = by_name(Retrieval(("image", "text"), "emoji", k=[2], group="caption").run(probe))
+    once = Retrieval(("image", "text"), "emoji", k=[1, 2], group="caption", once="text")
+    scores = by_name(once.run(probe))
+    assert scores["recall@1 image>text"].value == pytest.approx(2 / 3)  # the second is nearer b
+    assert scores["recall@1 image>text"].chance == pytest.approx(1 / 2)
+    assert scores["recall@2 image>text"].value == 1.0
+    assert scores["recall@2 text>image"].chance == plain["recall@2 text>image"].chance
+    with pytest.raises(ValueError, match="needs group"):
+        Retrieval(("image", "text"), "emoji", once="text")
+
+
 def test_an_encoder_that_maps_everything_to_one_point_gains_nothing():
     for vectors in (np.ones((20, 7)) / 3, np.zeros((20, 7))):
         for score in Retrieval(("image", "text"), "emoji").run(probe_of(vectors, vectors)):
@@ -118,9 +133,9 @@ def test_ranks_do_not_depend_on_how_many_queries_are_taken_at_a_time(monkeypatch
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 30, 4))
     hits = group_numbers([row // 3 for row in range(30)])
-    whole = hit_ranks(one, other, hits)
+    whole = hit_ranks(one, other, hits, hits)
     monkeypatch.setattr("polymodal_evaluation.retrieval._CELLS", 70)
-    assert (hit_ranks(one, other, hits) == whole).all()
+    assert (hit_ranks(one, other, hits, hits) == whole).all()
     assert whole.min() >= 1
     assert whole.max() <= 28  # three hits: the first is 28th at worst
 
