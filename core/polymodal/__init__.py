@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from polymodal.run import Run, load
     from polymodal.source import Source
     from polymodal.step import Step
+    from polymodal.teacher import Teacher
     from polymodal.tokenizer import Reader, Tokenizer
     from polymodal.tokens import Encoded, Tokens
     from polymodal.transformer import Transformer
@@ -49,6 +50,7 @@ _HOME = {
     "Run": "run", "load": "run",
     "Source": "source",
     "Step": "step",
+    "Teacher": "teacher",
     "Reader": "tokenizer", "Tokenizer": "tokenizer",
     "Encoded": "tokens", "Tokens": "tokens",
     "Transformer": "transformer",
@@ -59,9 +61,9 @@ __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
     "NO_TAPS", "Batch", "Encoded", "Encoder", "Evaluation", "Features", "FromRun", "Fusion",
     "Layout", "Loss", "Method", "Need", "Objective", "PretrainingModel", "Probe", "Reader",
-    "Registry", "Run", "Score", "Skipped", "Source", "Step", "StreamInfo", "Taps", "TokenSpec",
-    "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View", "attend",
-    "load",
+    "Registry", "Run", "Score", "Skipped", "Source", "Step", "StreamInfo", "Taps", "Teacher",
+    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
+    "attend", "load",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from polymodal.component import Need, StreamInfo, TokenSpec
-from polymodal.config import Config, EncoderSlot, Origin, Slot, convert
+from polymodal.config import Config, Origin, Slot, TrainedSlot, convert
 from polymodal.encoder import Encoder, Fusion
 from polymodal.errors import ConfigError, PluginError, nearest
 from polymodal.evaluation import Evaluation
@@ -31,6 +31,8 @@ from polymodal.splits import SplitSource
 from polymodal.tokenizer import Reader, Tokenizer
 
 Part = TypeVar("Part")
+# Where the weights of a config's section stand in a model.
+_STATE = {"modules": "shared", "objectives": "objectives"}
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class Builder:
         for name, encoder in encoders.items():
             slot = self.config.encoder_slots()[name]
             where = slots[name][0]
-            self._try(f"{where}.initialize", partial(_initialize, encoder, slot, name))
+            self._try(f"{where}.initialize", partial(_initialize, encoder, slot, name, "encoders"))
             self._try(f"{where}.freeze", partial(freeze, encoder, slot))
         self._raise()
         return encoders
@@ -276,16 +278,28 @@ class Builder:
                     f"{config.trainer.accumulate} parts; set accumulate to 1"
                 )
         self._raise()
-        model = PretrainingModel(
-            {s: config.encoder_of(s) for s in self.config.streams},
-            self.encoders,
-            self.specs,
-            built["modules"],
-            built["objectives"],
-            {name: slot.weight for name, slot in config.objectives.items()},
-            built["methods"],
-        )
+        drawn = config.trainer.objectives == "one"  # then weights are shares of the steps
+        try:
+            model = PretrainingModel(
+                {s: config.encoder_of(s) for s in self.config.streams},
+                self.encoders,
+                self.specs,
+                built["modules"],
+                built["objectives"],
+                {n: 1.0 if drawn else slot.weight for n, slot in config.objectives.items()},
+                built["methods"],
+            )
+        except ValueError as error:  # of an attach: "objectives.name: why"
+            where, _, why = str(error).partition(": ")
+            raise ConfigError([f"{self.origin.of(where)}: {why}"]) from error
         model.frozen = {n for n, s in config.encoder_slots().items() if s.freeze is True}
+        for section, parts in (("modules", model.shared), ("objectives", model.objectives)):
+            for name, part in parts.items():
+                where = f"{section}.{name}.initialize"
+                slot = getattr(config, section)[name]
+                self._try(where, partial(_initialize, part, slot, name, _STATE[section]))
+        self._raise()
+        self.plugins.hook.polymodal_model_built(model=model, config=config)
         return model
 
     def _check_needs(self, where: str, needs: Mapping[str, Need]) -> None:
@@ -343,28 +357,38 @@ def fields_of(model: PretrainingModel) -> tuple[str, ...]:
     return tuple(sorted({f for name in model.objectives for f in model.objective(name).fields()}))
 
 
-def _initialize(encoder: nn.Module, slot: EncoderSlot, name: str) -> None:
-    """Take the weights of another run's encoder.
+def _initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> None:
+    """Take the weights of another run's part of the same kind.
+
+    An encoder or module must have all of them; an objective takes those it has in common, so that
+    what was pre-trained by one (a decoder) can be fine-tuned by another.
 
     Raises:
-        ValueError: no such run or encoder, or weights of other shapes.
+        ValueError: no such run or part, nothing in common, or weights of other shapes.
     """
     if slot.initialize is None:
         return
     from safetensors.torch import load_file
 
     path, _, other = slot.initialize.partition("#")
+    other = other or name
     file = Path(path) / "model" / "model.safetensors"
     if not file.is_file():
         raise ValueError(f"{path!r} is no run: it has no model/model.safetensors")
-    prefix = f"encoders.{other or name}."
     weights = load_file(file)
+    prefix = f"{section}.{other}."
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if not found:
-        names = {key.split(".")[1] for key in weights if key.startswith("encoders.")}
-        hint = nearest(other or name, names)
-        raise ValueError(f"{path!r} has no encoder {other or name!r}.{hint}")
+        names = {key.split(".")[1] for key in weights if key.startswith(f"{section}.")}
+        raise ValueError(
+            f"{path!r} has no weights of {other!r} under {section}.{nearest(other, names)}"
+        )
+    partly = section == "objectives"
+    if partly:
+        found = {key: value for key, value in found.items() if key in part.state_dict()}
+        if not found:
+            raise ValueError(f"{path!r}: objective {other!r} has no weights in common with it")
     try:
-        encoder.load_state_dict(found)
+        part.load_state_dict(found, strict=not partly)
     except RuntimeError as error:
         raise ValueError(" ".join(str(error).split())) from error

@@ -150,6 +150,49 @@ def embed(
 
 
 @app.command()
+def compare(
+    comparison: Annotated[
+        Path, typer.Argument(metavar="COMPARISON", help="A YAML file with arms and seeds.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; runs/<name of the file> unless given.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe in several arms and seeds, and print a table of means and spreads."""
+    from polymodal.comparing import compare as run_comparison
+    from polymodal.comparing import markdown, read_comparison
+
+    checked = read_comparison(comparison)
+    directory = out or Path("runs") / comparison.stem
+    rows = run_comparison(checked, directory, jobs=jobs)
+    if as_json:
+        _print_json({"out": str(directory), "rows": rows})
+    else:
+        typer.echo(markdown(rows))
+
+
+@app.command()
+def papers(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the recipes are; examples/papers unless given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the recipes of papers: what each claims, what was measured, how to repeat it."""
+    from polymodal.papers import find_papers
+
+    found = find_papers(folder)
+    if as_json:
+        _print_json([paper.as_json() for paper in found])
+        return
+    from polymodal.tables import paper_table
+
+    paper_table(found)
+
+
+@app.command()
 def plugins(as_json: AsJson = False) -> None:
     """List the plugins of this environment, broken and blocked ones with the reason."""
     from polymodal.plugins import installed

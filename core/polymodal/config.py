@@ -40,20 +40,26 @@ class Slot(BaseModel):
         return dict(self.model_extra or {})
 
 
-class EncoderSlot(Slot):
-    """An encoder, and how it is trained."""
+class TrainedSlot(Slot):
+    """A part with weights, where they start from and how fast they move."""
+
+    learning_rate: float | None = Field(None, gt=0)  # instead of the optimizer's
+    initialize: str | None = None  # "RUN" or "RUN#name": take the weights of another run's part
+
+
+class EncoderSlot(TrainedSlot):
+    """An encoder, and which of it is trained."""
 
     freeze: bool | list[str] = False  # True, or patterns of parameter names
     freeze_layers: int = Field(0, ge=0)  # the first so many of Encoder.layers()
-    learning_rate: float | None = Field(None, gt=0)  # instead of the optimizer's
     layer_decay: float | None = Field(None, gt=0, le=1)  # rate times this for each layer below
-    initialize: str | None = None  # "RUN" or "RUN#encoder": take the weights of another run
 
 
-class ObjectiveSlot(Slot):
-    """An objective, and its share in the loss."""
+class ObjectiveSlot(TrainedSlot):
+    """An objective, and its share in the loss; or in the steps, where each has one objective."""
 
     weight: float = Field(1.0, ge=0)
+    batch_size: int | None = Field(None, ge=1)  # of its steps; with trainer.objectives: one
 
 
 class StreamConfig(Section):
@@ -102,6 +108,7 @@ class OptimizerConfig(Section):
 
     learning_rate: float = Field(5e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)  # of matrices; biases and norms have none
+    final_weight_decay: float | None = Field(None, ge=0)  # reached by a cosine at the last step
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = Field(1e-8, gt=0)
     warmup_steps: int = Field(0, ge=0)
@@ -141,7 +148,7 @@ class Config(Section):
     streams: dict[str, StreamConfig]
     tokenizers: dict[str, Slot] = {}
     encoders: dict[str, EncoderSlot] = {}
-    modules: dict[str, Slot] = {}
+    modules: dict[str, TrainedSlot] = {}
     objectives: dict[str, ObjectiveSlot]
     methods: dict[str, Slot] = {}
     data: DataConfig = DataConfig()
@@ -384,7 +391,11 @@ def _known_keys(steps: Sequence[str]) -> list[str]:
 def _check_raw_slots(values: Mapping[str, Any], origin: Origin, plugins: Plugins) -> list[str]:
     """Check the components of a config whose structure is wrong elsewhere: all mistakes at once."""
     places: list[tuple[str, str, type[Slot], Any]] = []
-    types: dict[str, type[Slot]] = {"encoders": EncoderSlot, "objectives": ObjectiveSlot}
+    types: dict[str, type[Slot]] = {
+        "encoders": EncoderSlot,
+        "modules": TrainedSlot,
+        "objectives": ObjectiveSlot,
+    }
     for part, kind in _KINDS.items():
         section = values.get(part)
         if isinstance(section, Mapping):
@@ -441,11 +452,23 @@ def _check_names(config: Config, origin: Origin) -> list[str]:
                 )
     if config.trainer.max_steps is None and config.trainer.epochs is None:
         problems.append(f"{origin.of('trainer')}: needs max_steps or epochs")
-    if config.data.batch_size % config.trainer.accumulate and config.data.tokens is None:
-        problems.append(
-            f"{origin.of('trainer.accumulate')}: {config.trainer.accumulate} does not divide "
-            f"data.batch_size {config.data.batch_size}"
-        )
+    sizes = {"data.batch_size": config.data.batch_size}
+    for name, slot in config.objectives.items():
+        where = f"objectives.{name}.batch_size"
+        if slot.batch_size is not None:
+            sizes[where] = slot.batch_size
+            if config.trainer.objectives == "all":
+                problems.append(
+                    f"{origin.of(where)}: objectives that share a step share its batch; remove it, "
+                    "or set trainer.objectives to one"
+                )
+    if config.data.tokens is None:
+        for where, size in sizes.items():
+            if size % config.trainer.accumulate:
+                problems.append(
+                    f"{origin.of('trainer.accumulate')}: {config.trainer.accumulate} does not "
+                    f"divide {where} {size}"
+                )
     return problems
 
 

@@ -1,7 +1,7 @@
 """Which parameters are trained, and at what rate."""
 
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -35,25 +35,27 @@ def freeze(encoder: Encoder, slot: EncoderSlot) -> None:
 
 
 def parameter_groups(model: PretrainingModel, config: Config) -> list[dict[str, Any]]:
-    """Return AdamW's groups: matrices decay, biases and norms do not, encoders by their own rate.
+    """Return AdamW's groups: matrices decay, biases and norms do not, parts by their own rate.
 
     Each group's "scale" is its learning rate in units of the optimizer's.
     """
     scale: dict[nn.Parameter, float] = {}
-    for name, slot in config.encoder_slots().items():
-        if name not in model.encoders:
-            continue
-        encoder = model.encoders[name]
-        assert isinstance(encoder, Encoder)
-        rate = (slot.learning_rate or config.optimizer.learning_rate) / (
-            config.optimizer.learning_rate
-        )
-        scale.update(dict.fromkeys(encoder.parameters(), rate))
-        if slot.layer_decay is not None:
-            layers = encoder.layers()
-            for depth, layer in enumerate(layers):
-                lowered = rate * slot.layer_decay ** (len(layers) - 1 - depth)
-                scale.update(dict.fromkeys(layer.parameters(), lowered))
+    for parts, slots in (
+        (model.encoders, config.encoder_slots()),
+        (model.shared, config.modules),
+        (model.objectives, config.objectives),
+    ):
+        for name, part in parts.items():
+            slot = slots[name]
+            rate = (slot.learning_rate or config.optimizer.learning_rate) / (
+                config.optimizer.learning_rate
+            )
+            scale.update(dict.fromkeys(part.parameters(), rate))
+            if isinstance(slot, EncoderSlot) and slot.layer_decay is not None:
+                layers = cast(Encoder, part).layers()
+                for depth, layer in enumerate(layers):
+                    lowered = rate * slot.layer_decay ** (len(layers) - 1 - depth)
+                    scale.update(dict.fromkeys(layer.parameters(), lowered))
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -63,6 +65,7 @@ def parameter_groups(model: PretrainingModel, config: Config) -> list[dict[str, 
         {
             "params": parameters,
             "scale": rate,
+            "decays": decays,
             "weight_decay": config.optimizer.weight_decay if decays else 0.0,
         }
         for (rate, decays), parameters in groups.items()

@@ -18,7 +18,7 @@ class Method(nn.Module, ABC):
     """
 
     def attach(self, model: "PretrainingModel") -> None:
-        """Change the model once, after it is built and before the optimiser is."""
+        """Change the model once, when it is built: before objectives, weights and optimiser."""
 
     def before_step(self, number: int, total: int | None) -> None:
         """Prepare for a step, before its forward pass."""

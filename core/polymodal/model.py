@@ -29,6 +29,9 @@ class PretrainingModel(nn.Module):
         objectives: pre-training tasks by name.
         weights: of the objectives in the total loss; 1 unless given.
         methods: what acts on the run; trained and saved with the model.
+
+    Raises:
+        ValueError: a method or objective that can't work with the rest of the model.
     """
 
     def __init__(
@@ -50,6 +53,12 @@ class PretrainingModel(nn.Module):
         self.methods = nn.ModuleDict(methods or {})
         self.frozen: set[str] = set()  # encoders that stay in evaluation mode
         self.weights = {name: (weights or {}).get(name, 1.0) for name in self.objectives}
+        for section, parts in (("methods", self.methods), ("objectives", self.objectives)):
+            for name, part in parts.items():
+                try:
+                    cast(Method | Objective, part).attach(self)
+                except ValueError as error:
+                    raise ValueError(f"{section}.{name}: {error}") from error
 
     @property
     def info(self) -> dict[str, StreamInfo]:

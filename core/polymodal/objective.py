@@ -13,6 +13,7 @@ from polymodal.component import Need
 from polymodal.tokens import Encoded
 
 if TYPE_CHECKING:
+    from polymodal.model import PretrainingModel
     from polymodal.step import Step
 
 
@@ -58,6 +59,13 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def needs(self) -> Mapping[str, Need]:
         """Return the streams it reads and what it asks of each."""
+
+    def attach(self, model: "PretrainingModel") -> None:
+        """Take from the finished model what the objective keeps: a `Teacher` of an encoder, say.
+
+        Called once, when the model is built; weights may be loaded afterwards, so that a copy
+        must be part of the objective's own state.
+        """
 
     def uses(self) -> tuple[str, ...]:
         """Return the names of the config's `modules` it shares, fusions for example."""

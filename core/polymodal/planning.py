@@ -59,7 +59,7 @@ def make_plan(
             {
                 "name": name,
                 "use": config.objectives[name].use,
-                "weight": model.weights[name],
+                "weight": config.objectives[name].weight,
                 "reads": sorted(model.objective(name).needs()),
                 "modules": list(model.objective(name).uses()),
                 **_count(model.objective(name)),

@@ -5,7 +5,7 @@ and is the k-th draw from it; draw k of a source of n rows is row permutation(k 
 k // n. All of it is computed from p in constant time, so resuming needs one number, the position.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,17 +133,17 @@ class Mixture:
 def batches(
     mixture: Mixture,
     *,
-    batch_size: int,
+    batch_sizes: Iterable[int],
     start: int = 0,
     budget: int | None = None,
     lengths: Sequence[Int[np.ndarray, " row"]] | None = None,
 ) -> Iterator[Refs]:
-    """Yield the batch of each step from a position on, without end.
+    """Yield the batch of each step from a position on, as many as there are `batch_sizes`.
 
-    With a `budget`, a batch is the longest stretch of at most `batch_size` samples whose tokens
-    fit it (one sample at least); `lengths` has the tokens of every row of every source.
+    With a `budget`, a batch is the longest stretch of at most that many samples whose tokens fit
+    it (one sample at least); `lengths` has the tokens of every row of every source.
     """
-    while True:
+    for batch_size in batch_sizes:
         refs = mixture.draw(start, start + batch_size)
         if budget is not None:
             assert lengths is not None

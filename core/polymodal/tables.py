@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from polymodal.papers import Paper
 from polymodal.plugins import Plugin
 
 
@@ -98,6 +99,14 @@ def plugin_table(plugins: Sequence[Plugin]) -> None:
         names = ", ".join(sorted({c.name.partition(".")[2] for c in p.components.values()}))
         row = (p.name, p.distribution or "", p.version or "", p.status, p.error or names)
         table.add_row(*map(escape, row))
+    _print(table)
+
+
+def paper_table(papers: Sequence[Paper]) -> None:
+    """Print the recipes of papers."""
+    table = _table("", "recipe", "title", "claim", "status", "command")
+    for p in papers:
+        table.add_row(*map(escape, (p.slug, p.title, p.claim, p.status, p.command)))
     _print(table)
 
 

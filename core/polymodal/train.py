@@ -1,5 +1,6 @@
 """Training: one short loop over plain torch, from a config to a run directory."""
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ from polymodal.run import (
     score_rows,
 )
 from polymodal.sampling import Mixture, Refs, batches
-from polymodal.schedule import learning_rate
+from polymodal.schedule import learning_rate, weight_decay
 from polymodal.step import Step
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -95,9 +96,6 @@ class Training:
             load_tokenizers(self.directory.model, self.builder.tokenizers)
         fit_tokenizers(self.builder)
         self.tokenizers = {n: r.tokenizer for n, r in self.builder.readings.items()}
-        self.builder.plugins.hook.polymodal_model_built(model=self.model, config=config)
-        for method in self.model.methods.values():
-            method.attach(self.model)  # type: ignore[operator]
         self.model.to(self.device)
         self._adjust_blocks()
         self.mixture = Mixture(
@@ -161,8 +159,16 @@ class Training:
         if trainer.max_steps is not None:
             return trainer.max_steps
         assert trainer.epochs is not None
-        samples = trainer.epochs * self.mixture.epoch_length()
-        return max(1, math.ceil(samples / self.config.data.batch_size))
+        samples, steps = trainer.epochs * self.mixture.epoch_length(), 0
+        while samples > 0:
+            samples -= self._batch_size(steps)
+            steps += 1
+        return max(1, steps)
+
+    def _batch_size(self, number: int) -> int:
+        """Return the samples of a step, by its objective where that has a batch size of its own."""
+        own = [self.config.objectives[name].batch_size for name in self._objectives_of(number)]
+        return own[0] if len(own) == 1 and own[0] is not None else self.config.data.batch_size
 
     def _resume(self) -> None:
         found = checkpoints(self.directory.checkpoints)
@@ -222,7 +228,7 @@ class Training:
         def plan() -> Iterator[Refs]:
             steps = batches(
                 self.mixture,
-                batch_size=config.data.batch_size,
+                batch_sizes=map(self._batch_size, itertools.count(self.step)),
                 start=self.position,
                 budget=config.data.tokens,
                 lengths=lengths,
@@ -288,10 +294,11 @@ class Training:
                 # Dropout draws from torch's generator: seeding it by the step makes resuming exact.
                 torch.manual_seed(hash_words(config.seed, "step", number, rank()))
                 names = self._objectives_of(number)
+                rate = learning_rate(number, self.total, config.optimizer)
+                decay = weight_decay(number, self.total, config.optimizer)
                 for group in self.optimizer.param_groups:
-                    group["lr"] = group["scale"] * learning_rate(
-                        number, self.total, config.optimizer
-                    )
+                    group["lr"] = group["scale"] * rate
+                    group["weight_decay"] = decay if group["decays"] else 0.0
                 for method in model.methods.values():
                     method.before_step(number, self.total)  # type: ignore[operator]
                 self._note_skipped(micro_batches, refs)
@@ -328,6 +335,7 @@ class Training:
                     self.average.update()
                 after = Step(model, steps[-1], number=number, total=self.total, seed=config.seed)
                 for name in names:
+                    after.objective = name
                     model.objective(name).after_update(after)
                 for method in model.methods.values():
                     method.after_update(after)  # type: ignore[operator]
@@ -373,7 +381,7 @@ class Training:
         names = list(self.model.objectives)
         if self.config.trainer.objectives == "all":
             return names
-        weights = np.array([self.model.weights[name] for name in names])
+        weights = np.array([self.config.objectives[name].weight for name in names])
         key = hash_words(self.config.seed, "objective", number) & (2**64 - 1)
         generator = np.random.Generator(np.random.Philox(key=key))
         return [str(generator.choice(names, p=weights / weights.sum()))]

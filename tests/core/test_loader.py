@@ -1,3 +1,5 @@
+from itertools import repeat
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ def parts(sensor_module):
 
 def first_batch(reading, source, *, seed=None, size=20, **options):
     dataset = PackedDataset([source], {"signal": reading}, seed=seed, **options)
-    refs = next(batches(Mixture({"waves": 20}, weights={}, seed=0), batch_size=size))
+    refs = next(batches(Mixture({"waves": 20}, weights={}, seed=0), batch_sizes=repeat(size)))
     return dataset[refs], refs
 
 
@@ -80,7 +82,7 @@ def test_batches_come_in_order_with_any_number_of_workers(parts, workers):
 
 def test_keys_tell_samples_and_epochs_apart(parts):
     dataset = PackedDataset([parts[1]], {"signal": parts[0]})
-    steps = batches(Mixture({"waves": 20}, weights={}, seed=0), batch_size=60)
+    steps = batches(Mixture({"waves": 20}, weights={}, seed=0), batch_sizes=repeat(60))
     keys = dataset[next(steps)].keys
     assert len(keys.unique()) == 60
 

@@ -1,3 +1,5 @@
+from itertools import repeat
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,7 +57,7 @@ def test_parts_cover_a_batch_without_overlap():
 def test_a_token_budget_fills_each_batch_as_far_as_it_fits():
     mixture = Mixture({"a": 50}, weights={}, seed=0)
     lengths = [np.arange(50) + 1]
-    steps = batches(mixture, batch_size=16, budget=100, lengths=lengths)
+    steps = batches(mixture, batch_sizes=repeat(16), budget=100, lengths=lengths)
     first, second = next(steps), next(steps)
     assert second.start == first.stop
     tokens = lengths[0][first.index].sum()
@@ -64,7 +66,7 @@ def test_a_token_budget_fills_each_batch_as_far_as_it_fits():
 
 def test_a_sample_longer_than_the_budget_still_makes_a_batch():
     mixture = Mixture({"a": 5}, weights={}, seed=0)
-    steps = batches(mixture, batch_size=4, budget=3, lengths=[np.full(5, 9)])
+    steps = batches(mixture, batch_sizes=repeat(4), budget=3, lengths=[np.full(5, 9)])
     assert len(next(steps)) == 1
 
 

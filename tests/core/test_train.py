@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from polymodal import DataError, Loss, PolymodalError, load
 from polymodal.config import OptimizerConfig, check_config
 from polymodal.errors import ConfigError
-from polymodal.schedule import learning_rate
+from polymodal.schedule import learning_rate, weight_decay
 from polymodal.train import Training
 
 
@@ -223,3 +223,77 @@ def test_bfloat16_and_checkpointed_gradients_train(sensor_config, plugins, tmp_p
     sensor_config["trainer"] |= {"precision": "bfloat16", "gradient_checkpointing": True}
     train(sensor_config, tmp_path / "run", plugins)
     assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / "run").values())
+
+
+def two_objectives(sensor_config):
+    sensor_config["objectives"] = {
+        "large": {"use": "masking.simmim", "stream": "signal", "weight": 3, "batch_size": 12},
+        "small": {"use": "masking.simmim", "stream": "signal"},
+    }
+    sensor_config["trainer"] |= {"objectives": "one", "max_steps": 20}
+
+
+def test_with_one_objective_a_step_each_has_its_own_batch_size(sensor_config, plugins, tmp_path):
+    two_objectives(sensor_config)
+    train(sensor_config, tmp_path / "run", plugins)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    last, drawn = 0, []
+    for line in map(json.loads, lines):
+        (name,) = line["loss"]
+        assert line["samples"] - last == {"large": 12, "small": 8}[name]
+        last = line["samples"]
+        drawn.append(name)
+    assert 10 <= drawn.count("large") < 20
+
+
+def test_a_weight_that_says_how_often_an_objective_is_drawn_does_not_scale_its_loss(
+    sensor_config, plugins, tmp_path
+):
+    two_objectives(sensor_config)
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    assert training.model.weights == {"large": 1.0, "small": 1.0}
+
+
+def test_a_batch_size_of_its_own_needs_a_step_of_its_own(sensor_config, plugins):
+    two_objectives(sensor_config)
+    sensor_config["trainer"]["objectives"] = "all"
+    with pytest.raises(ConfigError, match="objectives.large.batch_size: objectives that share"):
+        check_config(sensor_config, plugins=plugins)
+
+
+def test_epochs_count_the_samples_of_unequal_steps(sensor_config, plugins, tmp_path):
+    two_objectives(sensor_config)
+    sensor_config["trainer"] |= {"epochs": 3, "max_steps": None}
+    training = train(sensor_config, tmp_path / "run", plugins)
+    assert training.position >= 3 * 48 > training.position - 12
+
+
+def test_an_objective_takes_the_weights_it_has_in_common_with_another(
+    sensor_config, plugins, tmp_path
+):
+    train(sensor_config, tmp_path / "first", plugins)
+    sensor_config["objectives"] = {
+        "again": {
+            "use": "masking.simmim", "stream": "signal",
+            "initialize": str(tmp_path / "first#rebuild"), "learning_rate": 1e-30,
+        }
+    }  # fmt: skip
+    train(sensor_config, tmp_path / "second", plugins)
+    one, other = weights(tmp_path / "first"), weights(tmp_path / "second")
+    names = [name for name in one if name.startswith("objectives.")]
+    assert names
+    for name in names:
+        assert torch.equal(one[name], other[name.replace("rebuild", "again")])
+    sensor_config["objectives"]["again"]["initialize"] = str(tmp_path / "first#rebild")
+    config = check_config(sensor_config, plugins=plugins)
+    with pytest.raises(ConfigError, match="objectives.again.initialize.*Did you mean 'rebuild'"):
+        Training(config, tmp_path / "third", plugins=plugins, quiet=True)
+
+
+def test_weight_decay_ends_at_its_final_value():
+    config = OptimizerConfig(weight_decay=0.04, final_weight_decay=0.4)
+    assert weight_decay(0, 100, config) == pytest.approx(0.04)
+    assert weight_decay(50, 100, config) == pytest.approx(0.22)
+    assert weight_decay(100, 100, config) == pytest.approx(0.4)
+    assert weight_decay(70, 100, OptimizerConfig(weight_decay=0.1)) == 0.1

@@ -45,18 +45,16 @@ class MethodSubject:
         """Return a toy model with the method attached."""
         info = toy_info(STREAMS)
         with random_state_kept(seed):
-            model = PretrainingModel(
+            method = self.make(info)
+            if not isinstance(method, Method):
+                raise ConformanceError(f"{type(method).__name__} is no Method: subclass it")
+            return PretrainingModel(
                 {s: s for s in STREAMS},
                 {s: TOY_STREAMS[s].encoder() for s in STREAMS},
                 {s: TOY_STREAMS[s].spec for s in STREAMS},
                 objectives={OBJECTIVE: _Size(info)},
-                methods={"method": self.make(info)},
+                methods={"method": method},
             )
-            for method in model.methods.values():
-                if not isinstance(method, Method):
-                    raise ConformanceError(f"{type(method).__name__} is no Method: subclass it")
-                method.attach(model)
-        return model
 
 
 def _step(model: PretrainingModel, number: int) -> float:
