@@ -46,6 +46,7 @@ def measure(folder: Path, batch_size: int, depth: int) -> Ratio:
     run.save_model = lambda: None  # type: ignore[method-assign]
     bare = training(folder / "bare", batch_size, depth)
     parameters = list(bare.model.parameters())
+    optimizer = bare.optimization.optimizers["main"]
 
     def ours() -> None:
         run.step = 0
@@ -57,8 +58,8 @@ def measure(folder: Path, batch_size: int, depth: int) -> Ratio:
             loss = total_loss(bare.model(batches[0], number=number), bare.model.weights)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            bare.optimizer.step()
-            bare.optimizer.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
 
     bare_loop()
     return compare(f"our loop / bare loop, batch {batch_size}, depth {depth}", ours, bare_loop)

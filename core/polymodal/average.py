@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from polymodal.distributed import placed
+
 
 class WeightAverage:
     """Follows the trainable weights: average = decay * average + (1 - decay) * weights."""
@@ -43,4 +45,4 @@ class WeightAverage:
     def load(self, averages: dict[str, Tensor]) -> None:
         """Take back saved `averages`."""
         for name, value in averages.items():
-            self.averages[name].copy_(value)
+            self.averages[name].copy_(placed(value, self.averages[name]))

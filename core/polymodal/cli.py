@@ -48,18 +48,24 @@ def train(
     from polymodal.config import Origin, read_config
 
     checked = read_config(config, overrides or [])
+    from polymodal.distributed import rank
+    from polymodal.parallel import processes
     from polymodal.tables import score_table
     from polymodal.train import Training
 
     directory = out or Path("runs") / config.stem
-    training = Training(
-        checked,
-        directory,
-        resume=resume,
-        origin=Origin(config, overrides or []),
-        quiet=quiet or as_json,
-    )
-    rows = training.run()
+    with processes(checked.trainer.device):
+        training = Training(
+            checked,
+            directory,
+            resume=resume,
+            origin=Origin(config, overrides or []),
+            quiet=quiet or as_json,
+        )
+        rows = training.run()
+        first = rank() == 0
+    if not first:
+        return
     if as_json:
         _print_json({"run": str(directory), "scores": rows})
         return

@@ -126,6 +126,7 @@ class TrainerConfig(Section):
     objectives: Literal["all", "one"] = "all"  # one: drawn for each step, by weight
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "auto"
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies, or shards
     compile: bool = False  # torch.compile of every transformer block
     gradient_checkpointing: bool = False
     ema: float | None = Field(None, gt=0, lt=1)  # decay of an average of the weights

@@ -1,11 +1,13 @@
 """What the core needs of torch.distributed: ranks, sums over ranks, gathered rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
@@ -38,6 +40,50 @@ def any_over_ranks(flags: Iterable[bool], device: torch.device) -> list[bool]:
     if world_size() == 1:
         return flags
     return [count > 0 for count in sum_over_ranks(torch.tensor(flags, device=device).int())]
+
+
+@contextmanager
+def holding_gradients(model: nn.Module) -> Iterator[None]:
+    """Keep a sharded model whole and its gradients here while an inner gradient is taken."""
+    whole: Any = model
+    if not hasattr(whole, "set_reshard_after_backward"):  # not sharded
+        yield
+        return
+    whole.set_is_last_backward(False)
+    whole.set_requires_gradient_sync(False)
+    whole.set_reshard_after_backward(False)
+    try:
+        yield
+    finally:
+        whole.set_is_last_backward(True)
+        whole.set_requires_gradient_sync(True)
+        whole.set_reshard_after_backward(True)
+
+
+def is_shard(tensor: Tensor) -> bool:
+    """Whether a tensor is a rank's part of one cut up among ranks (a DTensor)."""
+    return hasattr(tensor, "placements")  # asking for the type would import it: a second
+
+
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor on the device, and in the shards, of another of its shape."""
+    value = value.to(like.device)
+    if is_shard(value) or not is_shard(like):
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(value, like.device_mesh, like.placements)
+
+
+def whole_weights(model: nn.Module) -> dict[str, Tensor] | None:
+    """Return a sharded model's whole weights, on rank 0 alone; None for a model that is whole."""
+    if not any(map(is_shard, model.parameters())):
+        return None
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return cast(dict[str, Tensor], get_model_state_dict(model, options=options))
 
 
 class _Gather(torch.autograd.Function):

@@ -4,16 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.batch import Batch
 from polymodal.component import StreamInfo, TokenSpec
-from polymodal.distributed import world_size
+from polymodal.distributed import is_shard, world_size
 from polymodal.encoder import Encoder
 from polymodal.errors import nearest
 from polymodal.method import Method
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
+from polymodal.tokens import Encoded, Tokens
 
 
 class PretrainingModel(nn.Module):
@@ -110,6 +112,8 @@ class PretrainingModel(nn.Module):
         total: int | None = None,
         seed: int = 0,
         objectives: Sequence[str] | None = None,
+        phase: str | None = None,
+        repeat: int = 0,
     ) -> dict[str, Loss]:
         """Return the loss of each objective (or of those named) over a batch.
 
@@ -119,12 +123,18 @@ class PretrainingModel(nn.Module):
             total: how many steps the run has, if it says.
             seed: of the noise.
             objectives: the ones to compute; all unless given. The same on every rank.
+            phase: "objective/phase": the loss of this phase instead.
+            repeat: of the phase's updates in this step, from 0.
         """
-        step = Step(self, batch, number=number, total=total, seed=seed)
+        step = Step(self, batch, number=number, total=total, seed=seed, repeat=repeat)
         losses = {}
-        for name in self.objectives if objectives is None else objectives:
-            step.objective = name
-            losses[name] = self.objective(name)(step)
+        if phase is not None:
+            step.objective, _, name = phase.partition("/")
+            losses[step.objective] = self.objective(step.objective).phase_loss(step, name)
+        else:
+            for name in self.objectives if objectives is None else objectives:
+                step.objective = name
+                losses[name] = self.objective(name)(step)
         if world_size() > 1 and losses:
             # DDP and FSDP wait for a gradient of every parameter; give each one a zero.
             first = next(iter(losses))
@@ -133,13 +143,29 @@ class PretrainingModel(nn.Module):
         return losses
 
     def touch(self) -> Tensor:
-        """Return a zero on which every trainable parameter has a (zero) gradient."""
-        parts = [p.reshape(-1)[:1].sum() for p in self.parameters() if p.requires_grad]
+        """Return a zero on which every trainable parameter has a (zero) gradient.
+
+        Parameters that are in shards now have theirs from their block's own pass.
+        """
+        parts = [
+            p.reshape(-1)[:1].sum()
+            for p in self.parameters()
+            if p.requires_grad and not is_shard(p)
+        ]
         return (
             torch.stack([part.float() for part in parts]).sum() * 0.0
             if parts
             else (torch.zeros(()))
         )
+
+    def encode(
+        self, stream: str, tokens: Tokens, *, objective: str | None = None
+    ) -> Float[Tensor, "sample width"]:
+        """Return a vector for each sample: pooled, or as an objective compares samples."""
+        encoded: Encoded = self.encoder(stream)(tokens)
+        if objective is None:
+            return encoded.pooled_rows()
+        return self.objective(objective).project(stream, encoded)
 
     def finish(self, batch: Batch, tokenizers: Mapping[str, Any]) -> Batch:
         """Let each stream's tokenizer do the second half of its work on the device."""

@@ -1,7 +1,7 @@
 """Objective and Loss: a pre-training task, and what it came to in one step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,18 @@ class Loss:
     count: int | Tensor
     metrics: Mapping[str, tuple[float | Tensor, int | Tensor]] = field(default_factory=dict)
     # metrics: name -> (sum, count), added up like the loss before they are divided
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """Updates an objective makes before the step's own, of parameters that no other loss moves.
+
+    An adversary's, say: several for one of the encoder that it is against.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    updates: int = 1  # a step
+    learning_rate: float | None = None  # the optimizer's unless given; follows its schedule
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,18 @@ class Objective(nn.Module, ABC):
     def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample width"]:
         """Return the vectors by which this objective compares samples; pooled rows by default."""
         return encoded.pooled_rows()
+
+    def phases(self) -> Mapping[str, Phase]:
+        """Return updates to make before the step's own, by name; asked once, when training starts.
+
+        Each has an AdamW of its own. Gradients that the step's own losses leave in a phase's
+        parameters are dropped.
+        """
+        return {}
+
+    def phase_loss(self, step: "Step", phase: str) -> Loss:
+        """Return the loss that one of the `phases` lowers; only its parameters are moved."""
+        raise NotImplementedError(f"{type(self).__name__} has phases, but no phase_loss")
 
     def after_update(self, step: "Step") -> None:
         """Follow an optimiser step: move EMA teachers, fill queues. State belongs in buffers."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from polymodal.errors import DataError, UnreadableError, nearest
 from polymodal.evaluation import Evaluation, Features, Score, Split
@@ -175,12 +174,7 @@ class ModelProbe:
         self, stream: str, tokens: Tokens, tokenizer: Tokenizer, objective: str | None
     ) -> np.ndarray:
         tokens = tokenizer.finish(tokens.to(self.device))
-        encoded = self.model.encoder(stream)(tokens)
-        rows: Tensor = (
-            encoded.pooled_rows()
-            if objective is None
-            else self.model.objective(objective).project(stream, encoded)
-        )
+        rows = self.model.encode(stream, tokens, objective=objective)
         return rows.float().cpu().numpy()
 
     @contextmanager

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import yaml
 from jaxtyping import Float
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file, save_model
 
 from polymodal.build import Builder, Requirement
 from polymodal.config import Config, check_config
+from polymodal.distributed import rank, whole_weights
 from polymodal.errors import ConfigError, DataError, PluginError, nearest
 from polymodal.evaluation import Score
 from polymodal.model import PretrainingModel
@@ -125,15 +126,26 @@ def save_run_model(
     requirements: Sequence[Requirement],
 ) -> None:
     """Write what `load` needs: weights, config, tokenizers and plugin versions."""
-    (directory / "tokenizers").mkdir(parents=True, exist_ok=True)
-    for name, tokenizer in tokenizers.items():
-        write_text(directory / "tokenizers" / f"{name}.json", json.dumps(tokenizer.state()))
+    weights = whole_weights(model)  # all ranks give their shards
+    if rank() > 0:
+        return
+    save_tokenizers(directory, tokenizers)
     write_text(directory / "config.yaml", config_yaml(config))
     listed = [asdict(requirement) for requirement in requirements]
     write_text(directory / "requirements.json", json.dumps(listed, indent=2) + "\n")
     partial = directory / ".model.safetensors.writing"
-    save_model(model, str(partial))
+    if weights is None:
+        save_model(model, str(partial))
+    else:
+        save_file(weights, partial)
     os.replace(partial, directory / "model.safetensors")
+
+
+def save_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> None:
+    """Write what each tokenizer has learned."""
+    (directory / "tokenizers").mkdir(parents=True, exist_ok=True)
+    for name, tokenizer in tokenizers.items():
+        write_text(directory / "tokenizers" / f"{name}.json", json.dumps(tokenizer.state()))
 
 
 def load_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.batch import Batch
+from polymodal.distributed import gather_rows, holding_gradients
 from polymodal.encoder import NO_TAPS, Encoder, Taps
 from polymodal.layout import Layout
 from polymodal.noise import uniform
@@ -31,12 +32,14 @@ class Step:
         number: int = 0,
         total: int | None = None,
         seed: int = 0,
+        repeat: int = 0,
     ):
         self.model = model
         self.batch = batch
         self.number = number  # of the optimisation step, from 0
         self.total = total  # how many steps the run has, if it says
         self.seed = seed
+        self.repeat = repeat  # of a phase's updates within the step: each draws its own noise
         self.objective = ""  # the name of the one at work: two of a kind draw different noise
         self._encoded: dict[tuple[str, Taps], Encoded] = {}
 
@@ -102,17 +105,17 @@ class Step:
             layout,
             seed=self.seed,
             step=self.number,
-            name=f"{self.objective}/{name}",
+            name=f"{self.objective}/{name}" + (f"/{self.repeat}" if self.repeat else ""),
         )
 
     def gather(self, rows: Float[Tensor, "row width"]) -> Float[Tensor, "all_rows width"]:
         """Return the rows of all ranks, first rank first, with gradients back to each."""
-        from polymodal.distributed import gather_rows
-
-        return gather_rows(rows)
+        # In evaluation each rank goes through all the data by itself.
+        return gather_rows(rows) if self.training else rows
 
     def grad(self, output: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return d output / d inputs inside a forward pass; zero where nothing depends on it."""
-        found = torch.autograd.grad(output, list(inputs), retain_graph=True, allow_unused=True)
+        with holding_gradients(self.model):
+            found = torch.autograd.grad(output, list(inputs), retain_graph=True, allow_unused=True)
         pairs = zip(found, inputs, strict=True)
         return tuple(torch.zeros_like(i) if g is None else g for g, i in pairs)

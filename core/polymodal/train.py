@@ -1,7 +1,6 @@
 """Training: one short loop over plain torch, from a config to a run directory."""
 
 import itertools
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -18,16 +17,15 @@ from polymodal.build import Builder, fields_of, views_of
 from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from polymodal.config import Config, Origin
 from polymodal.device import choose_device
-from polymodal.distributed import any_over_ranks, rank, sum_over_ranks, world_size
+from polymodal.distributed import rank, world_size
 from polymodal.errors import DataError, nearest
 from polymodal.evaluation import Score
 from polymodal.fitting import fit_tokenizers
-from polymodal.freezing import parameter_groups
 from polymodal.loader import PackedDataset, load_batches, token_counts
 from polymodal.metrics import Window, plain
-from polymodal.model import total_loss
 from polymodal.noise import hash_words
-from polymodal.objective import Loss
+from polymodal.optimization import Optimization
+from polymodal.parallel import barrier
 from polymodal.plugins import Plugins
 from polymodal.probing import ModelProbe, run_evaluations
 from polymodal.progress import ProgressReport
@@ -36,13 +34,13 @@ from polymodal.run import (
     load_tokenizers,
     read_run_config,
     save_run_model,
+    save_tokenizers,
     score_rows,
 )
 from polymodal.sampling import Mixture, Refs, batches
-from polymodal.schedule import learning_rate, weight_decay
+from polymodal.schedule import learning_rate
 from polymodal.step import Step
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What may differ when a run is resumed: nothing that changes what has been learnt so far.
 _FREE_ON_RESUME = {"trainer", "evaluate", "trackers"}
 
@@ -91,10 +89,16 @@ class Training:
         self.trackers = self.builder.trackers()
         self.sources = self.builder.sources
         self._check_fields()
-        self.directory.begin(config)
-        if self.directory.model.joinpath("tokenizers").is_dir() and resume:
+        barrier()  # every rank has looked at the directory before the first writes to it
+        if rank() == 0:
+            self.directory.begin(config)
+            if self.directory.model.joinpath("tokenizers").is_dir() and resume:
+                load_tokenizers(self.directory.model, self.builder.tokenizers)
+            fit_tokenizers(self.builder)
+            save_tokenizers(self.directory.model, self.builder.tokenizers)
+        barrier()
+        if rank() > 0:
             load_tokenizers(self.directory.model, self.builder.tokenizers)
-        fit_tokenizers(self.builder)
         self.tokenizers = {n: r.tokenizer for n, r in self.builder.readings.items()}
         self.model.to(self.device)
         self._adjust_blocks()
@@ -104,15 +108,7 @@ class Training:
             seed=config.seed,
         )
         self.total = self._total_steps()
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, config),
-            lr=config.optimizer.learning_rate,
-            betas=config.optimizer.betas,
-            eps=config.optimizer.epsilon,
-            fused=True,
-        )
-        half = config.trainer.precision == "float16" and self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=True) if half else None
+        self.optimization = Optimization(self.model, config, self.device)
         self.average = WeightAverage(self.model, config.trainer.ema) if config.trainer.ema else None
         self.step = 0  # optimisation steps done
         self.position = 0  # samples drawn
@@ -174,29 +170,35 @@ class Training:
         found = checkpoints(self.directory.checkpoints)
         if not found:
             return
-        state = load_checkpoint(found[-1], self.model)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler and state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
+        tensors, state = load_checkpoint(found[-1], self.model)
+        self.optimization.load(tensors, state["scaler"])
         if self.average:
-            self.average.load(state["average"])
+            self.average.load(
+                {name.split("/")[1]: t for name, t in tensors.items() if name.startswith("average")}
+            )
         self.step, self.position = state["step"], state["position"]
         self.skipped = state["skipped"]
-        self.directory.cut("metrics.jsonl", self.step)
-        self.directory.cut("skipped.jsonl", self.step)
+        if rank() == 0:
+            self.directory.cut("metrics.jsonl", self.step)
+            self.directory.cut("skipped.jsonl", self.step)
+        barrier()
 
     def save(self) -> None:
         """Write a checkpoint."""
+        tensors = self.optimization.tensors()
+        if self.average:
+            tensors |= {f"average/{name}/mean": t for name, t in self.average.averages.items()}
+        scaler = self.optimization.scaler
         state = {
             "step": self.step,
             "position": self.position,
             "skipped": self.skipped,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict() if self.scaler else {},
-            "average": self.average.averages if self.average else {},
+            "scaler": scaler.state_dict() if scaler else {},
         }
         keep = self.config.trainer.keep_checkpoints
-        save_checkpoint(self.directory.checkpoints, self.step, self.model, state, keep=keep)
+        save_checkpoint(
+            self.directory.checkpoints, self.step, self.model, tensors, state, keep=keep
+        )
 
     def save_model(self) -> None:
         """Write `model/`: averaged weights where an average is kept."""
@@ -274,14 +276,9 @@ class Training:
 
     def _train(self) -> list[dict[str, Any]]:
         config, trainer, model = self.config, self.config.trainer, self.model
-        report = ProgressReport(self.total, done=self.step, quiet=self.quiet)
+        report = ProgressReport(self.total, done=self.step, quiet=self.quiet or rank() > 0)
         untrained = self._untrained(report)
         self.save_model()  # the tokenizers and the config are there should the run be cut short
-        autocast = torch.autocast(
-            self.device.type,
-            dtype=_DTYPES[trainer.precision],
-            enabled=trainer.precision != "float32",
-        )
         model.train()
         data = self.batches()
         window = Window()
@@ -290,47 +287,20 @@ class Training:
                 began = time.perf_counter()
                 refs, micro_batches = next(data)
                 window.waited += time.perf_counter() - began
-                number, scaler = self.step, self.scaler
+                number = self.step
                 # Dropout draws from torch's generator: seeding it by the step makes resuming exact.
                 torch.manual_seed(hash_words(config.seed, "step", number, rank()))
                 names = self._objectives_of(number)
-                rate = learning_rate(number, self.total, config.optimizer)
-                decay = weight_decay(number, self.total, config.optimizer)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = group["scale"] * rate
-                    group["weight_decay"] = decay if group["decays"] else 0.0
                 for method in model.methods.values():
                     method.before_step(number, self.total)  # type: ignore[operator]
                 self._note_skipped(micro_batches, refs)
                 steps = [self._to_device(batch) for batch in micro_batches]
-                arguments: dict[str, Any] = {
-                    "number": number,
-                    "total": self.total,
-                    "seed": config.seed,
-                    "objectives": names,
-                }
-                counts = self._counts(steps, arguments) if len(steps) > 1 else None
-                for batch in steps:
-                    with autocast:
-                        losses = model(batch, **arguments)
-                    if counts is None:
-                        counts = _counts_over_ranks(losses)
-                    # DDP averages over ranks what should be summed.
-                    loss = total_loss(losses, model.weights, counts) * world_size()
-                    (scaler.scale(loss) if scaler else loss).backward()  # type: ignore[no-untyped-call]
-                    window.add(batch, losses)
-                model.forget_absent(self._present(steps), names)
-                if scaler:
-                    scaler.unscale_(self.optimizer)
-                norm = self._clip()
+                losses = self.optimization.backward(steps, names, number=number, total=self.total)
+                for batch, found in zip(steps, losses, strict=True):
+                    window.add(batch, found)
                 if self.device.type == "cpu":
                     window.require_finite(number, refs, self.mixture)
-                if scaler:
-                    scaler.step(self.optimizer)
-                    scaler.update()
-                else:
-                    self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
+                norm = self.optimization.apply(steps, names)
                 if self.average:
                     self.average.update()
                 after = Step(model, steps[-1], number=number, total=self.total, seed=config.seed)
@@ -374,7 +344,8 @@ class Training:
             report.say("measuring the untrained model")
             scores = run_evaluations(self.evaluations, self.probe())
             found = {n: [vars(s) for s in each] for n, each in scores.items()}
-            self.directory.write_json("untrained.json", found)
+            if rank() == 0:
+                self.directory.write_json("untrained.json", found)
         return {name: [Score(**score) for score in each] for name, each in found.items()}
 
     def _objectives_of(self, number: int) -> list[str]:
@@ -390,41 +361,6 @@ class Training:
         batch = batch.to(self.device, non_blocking=True) if self.device.type != "cpu" else batch
         return self.model.finish(batch, self.tokenizers)
 
-    def _counts(
-        self, steps: Sequence[Batch], arguments: Mapping[str, Any]
-    ) -> dict[str, int | float | Tensor]:
-        """Return each objective's targets over all micro-batches, before the first backward."""
-        totals: dict[str, Any] = dict.fromkeys(arguments["objectives"], 0)
-        known = {key: arguments[key] for key in ("number", "total", "seed")}
-        for batch in steps:
-            unsure = []
-            view = Step(self.model, batch, **known)
-            for name in totals:
-                count = self.model.objective(name).count(view)
-                if count is None:
-                    unsure.append(name)
-                else:
-                    totals[name] = totals[name] + count
-            if unsure:
-                with torch.no_grad():
-                    losses = self.model(batch, **{**arguments, "objectives": unsure})
-                for name, loss in losses.items():
-                    totals[name] = totals[name] + loss.count
-        return {name: _count_over_ranks(count, self.device) for name, count in totals.items()}
-
-    def _present(self, steps: Sequence[Batch]) -> list[str]:
-        streams = list(self.builder.readings)
-        flags = [any(b.streams[s].layout.tokens > 0 for b in steps) for s in streams]
-        found = any_over_ranks(flags, self.device)
-        return [s for s, flag in zip(streams, found, strict=True) if flag]
-
-    def _clip(self) -> Tensor:
-        bound = self.config.optimizer.clip
-        return torch.nn.utils.clip_grad_norm_(
-            [p for p in self.model.parameters() if p.requires_grad],
-            math.inf if bound is None else bound,
-        )
-
     def _note_skipped(self, micro_batches: Sequence[Batch], refs: Refs) -> None:
         found = [each for batch in micro_batches for each in batch.skipped]
         if not found:
@@ -432,7 +368,7 @@ class Training:
         lines = [{"step": self.step + 1, **vars(each)} for each in found]
         self.directory.append("skipped.jsonl", lines)
         self.skipped += len(found)
-        share = self.skipped / refs.stop
+        share = self.skipped * world_size() / refs.stop
         limit = self.config.data.max_skipped
         # A handful of bad records at the start says little about the share of the whole.
         if share > limit and self.skipped >= 10:
@@ -495,13 +431,3 @@ class Training:
             for tracker in self.trackers.values():
                 tracker.log(self.step, values)
         return rows
-
-
-def _count_over_ranks(count: int | Tensor, device: torch.device) -> int | float | Tensor:
-    if world_size() == 1:
-        return count
-    return sum_over_ranks(torch.as_tensor(count, dtype=torch.float64, device=device))
-
-
-def _counts_over_ranks(losses: Mapping[str, Loss]) -> dict[str, int | float | Tensor]:
-    return {name: _count_over_ranks(loss.count, loss.total.device) for name, loss in losses.items()}

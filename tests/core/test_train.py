@@ -173,7 +173,11 @@ def test_an_encoder_may_have_its_own_rate(sensor_config, plugins, tmp_path):
     sensor_config["streams"]["signal"]["encoder"] |= {"learning_rate": 5e-5, "layer_decay": 0.5}
     config = check_config(sensor_config, plugins=plugins)
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
-    scale = {p: g["scale"] for g in training.optimizer.param_groups for p in g["params"]}
+    scale = {
+        p: g["scale"]
+        for g in training.optimization.optimizers["main"].param_groups
+        for p in g["params"]
+    }
     encoder = training.model.encoder("signal")
     layers = encoder.layers()
     assert scale[next(layers[-1].parameters())] == pytest.approx(0.1)

@@ -1,0 +1,188 @@
+"""One optimisation step: phases, micro-batches, gradients over ranks, clipping, the update."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch
+from polymodal.config import Config
+from polymodal.distributed import any_over_ranks, placed, sum_over_ranks, world_size
+from polymodal.freezing import parameter_groups
+from polymodal.model import PretrainingModel, total_loss
+from polymodal.objective import Loss
+from polymodal.parallel import last_backward, parallel
+from polymodal.schedule import learning_rate, weight_decay
+from polymodal.step import Step
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Counts = dict[str, int | float | Tensor]
+
+
+class Optimization:
+    """Makes a model's steps, the same ones on any number of ranks and in any micro-batches.
+
+    Args:
+        model: on its device; with several ranks it is wrapped or sharded.
+        config: optimizer, trainer, and the rates of parts.
+        device: of the model.
+    """
+
+    def __init__(self, model: PretrainingModel, config: Config, device: torch.device):
+        self.model = model
+        self.config = config
+        self.device = device
+        self.call = parallel(model, config.trainer.strategy, device)
+        self.phases = {
+            f"{name}/{phase}": found
+            for name in model.objectives
+            for phase, found in model.objective(name).phases().items()
+        }
+        apart = {id(p) for phase in self.phases.values() for p in phase.parameters}
+        groups = parameter_groups(model, config)
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) not in apart]
+        rate, settings = config.optimizer.learning_rate, config.optimizer
+        options: dict[str, Any] = {"lr": rate, "betas": settings.betas, "eps": settings.epsilon}
+        self.optimizers = {"main": torch.optim.AdamW(groups, **options, fused=True)}
+        for key, phase in self.phases.items():
+            scale = (phase.learning_rate or rate) / rate
+            group = {"params": list(phase.parameters), "scale": scale, "decays": True}
+            self.optimizers[key] = torch.optim.AdamW([group], **options, fused=True)
+        half = config.trainer.precision == "float16" and device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(device.type, enabled=True) if half else None
+
+    def backward(
+        self, batches: Sequence[Batch], names: Sequence[str], *, number: int, total: int
+    ) -> list[dict[str, Loss]]:
+        """Make the phases of a step, then leave its gradients in the model; `apply` comes next.
+
+        Args:
+            batches: this rank's micro-batches, on the device.
+            names: the step's objectives.
+            number: of the step, from 0.
+            total: steps of the run.
+
+        Returns:
+            The losses of each micro-batch.
+        """
+        self._schedule(number, total)
+        arguments: dict[str, Any] = {"number": number, "total": total, "seed": self.config.seed}
+        for key, phase in self.phases.items():
+            if key.partition("/")[0] in names:
+                for update in range(phase.updates):
+                    self._gradients(batches, {**arguments, "phase": key, "repeat": update})
+                    self._update(key)
+        return self._gradients(batches, {**arguments, "objectives": names})
+
+    def apply(self, batches: Sequence[Batch], names: Sequence[str]) -> Tensor:
+        """Clip the gradients, move the weights, and return the gradients' norm before clipping."""
+        self.model.forget_absent(self._present(batches), names)
+        return self._update("main")
+
+    def _schedule(self, number: int, total: int) -> None:
+        rate = learning_rate(number, total, self.config.optimizer)
+        decay = weight_decay(number, total, self.config.optimizer)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["scale"] * rate
+                group["weight_decay"] = decay if group["decays"] else 0.0
+
+    def _gradients(
+        self, batches: Sequence[Batch], arguments: Mapping[str, Any]
+    ) -> list[dict[str, Loss]]:
+        counts = self._counts(batches, arguments) if len(batches) > 1 else None
+        dtype = _DTYPES[self.config.trainer.precision]
+        found = []
+        for place, batch in enumerate(batches):
+            with last_backward(self.call, place == len(batches) - 1):
+                with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                    losses = self.call(batch, **arguments)
+                if counts is None:
+                    counts = self._over_ranks({n: loss.count for n, loss in losses.items()})
+                # DDP and FSDP average over ranks what should be summed.
+                loss = total_loss(losses, self.model.weights, counts) * world_size()
+                (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
+            found.append(losses)
+        return found
+
+    def _update(self, key: str) -> Tensor:
+        optimizer = self.optimizers[key]
+        if self.scaler:
+            self.scaler.unscale_(optimizer)
+        norm = self._clip(optimizer)
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+        self.model.zero_grad(set_to_none=True)  # a phase's pass reaches parameters of others
+        return norm
+
+    def _clip(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        bound = self.config.optimizer.clip
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if bound is None else bound)
+        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return whole
+
+    def _counts(self, batches: Sequence[Batch], arguments: Mapping[str, Any]) -> Counts:
+        """Return each objective's targets over all micro-batches, before the first backward."""
+        known = {key: arguments[key] for key in ("number", "total", "seed")}
+        totals: dict[str, Any] = {}
+        for batch in batches:
+            unsure = []
+            view = Step(self.model, batch, **known)
+            for name in arguments.get("objectives", ()):
+                view.objective = name
+                count = self.model.objective(name).count(view)
+                if count is None:
+                    unsure.append(name)
+                else:
+                    totals[name] = totals.get(name, 0) + count
+            if unsure or "phase" in arguments:
+                with torch.no_grad():
+                    losses = self.call(batch, **{**arguments, "objectives": unsure})
+                for name, loss in losses.items():
+                    totals[name] = totals.get(name, 0) + loss.count
+        return self._over_ranks(totals)
+
+    def _over_ranks(self, counts: Mapping[str, int | float | Tensor]) -> Counts:
+        if world_size() == 1 or not counts:
+            return dict(counts)
+        each = [torch.as_tensor(c, dtype=torch.float64).to(self.device) for c in counts.values()]
+        return dict(zip(counts, sum_over_ranks(torch.stack(each)).unbind(), strict=True))
+
+    def _present(self, batches: Sequence[Batch]) -> list[str]:
+        streams = list(self.model.streams)
+        flags = [any(b.streams[s].layout.tokens > 0 for b in batches) for s in streams]
+        found = any_over_ranks(flags, self.device)
+        return [s for s, flag in zip(streams, found, strict=True) if flag]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the optimisers' averages: "optimizer/<optimiser>/<parameter>/<entry>"."""
+        names: dict[Tensor, str] = {p: name for name, p in self.model.named_parameters()}
+        return {
+            f"optimizer/{key.replace('/', '.')}/{names[parameter]}/{entry}": value
+            for key, optimizer in self.optimizers.items()
+            for parameter, entries in optimizer.state.items()
+            for entry, value in entries.items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], scaler: Mapping[str, Any]) -> None:
+        """Take back what `tensors` gave, and the scaler's state."""
+        parameters = dict(self.model.named_parameters())
+        optimizers = {key.replace("/", "."): each for key, each in self.optimizers.items()}
+        for path, value in tensors.items():
+            first, _, rest = path.partition("/")
+            if first != "optimizer":
+                continue
+            key, name, entry = rest.split("/")
+            parameter = parameters[name]
+            like = parameter if value.shape == parameter.shape and entry != "step" else None
+            kept = value.to(self.device) if like is None else placed(value, like)
+            optimizers[key].state[parameter][entry] = kept
+        if self.scaler and scaler:
+            self.scaler.load_state_dict(dict(scaler))

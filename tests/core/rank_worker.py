@@ -1,0 +1,209 @@
+"""Trains on shares of made-up batches, in one process or several, and writes every gradient down.
+
+    [torchrun --nproc-per-node 2] rank_worker.py OUT ddp|fsdp STEPS MICRO_BATCHES [cut]
+
+Each step has another batch, in which samples lack streams at random; every fourth has but one
+objective. OUT gets the whole gradient of each step and the last weights, from rank 0.
+"""
+
+import sys
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from polymodal import Encoded, Loss, Need, Objective, Teacher
+from polymodal.batch import Batch
+from polymodal.config import Config
+from polymodal.distributed import gather_rows, is_shard, rank, world_size
+from polymodal.model import PretrainingModel
+from polymodal.objective import Phase
+from polymodal.optimization import Optimization
+from polymodal.parallel import processes
+from polymodal.plugins import installed
+from polymodal.step import Step
+from polymodal.testing.toys import TOY_STREAMS, take, toy_batch, toy_info
+from polymodal.transformer import Transformer
+
+STREAMS = ("patches", "words", "causal_words")
+SAMPLES = 8
+
+
+class VirtualAdversary(Objective):
+    """Vectors that stay where they are under the worst small change of the embeddings."""
+
+    def needs(self):
+        return {"patches": Need(values=True)}
+
+    def forward(self, step):
+        encoder, tokens = step.encoder("patches"), step.tokens("patches")
+        stem = encoder.embed(tokens)
+        clean = encoder.contextualize(stem).pooled_rows()
+        noise = (torch.linspace(-1, 1, stem.vectors.numel()).view_as(stem.vectors) * 0.1).detach()
+        noise.requires_grad_()
+        moved = self.through(encoder, stem, noise)
+        (worst,) = step.grad((moved - clean.detach()).square().sum(), [noise])
+        worst = worst / worst.norm(dim=1, keepdim=True).clamp(min=0.1)
+        there = self.through(encoder, stem, 0.1 * worst.detach())
+        rows = sum(tokens.layout.present)
+        return Loss((there - clean).square().sum(), rows)
+
+    def through(self, encoder, stem, noise):
+        return encoder.contextualize(
+            Encoded(stem.layout, stem.vectors + noise, stem.pooled)
+        ).pooled_rows()
+
+
+class Adversary(Objective):
+    """An encoder whose vectors do not tell how many tokens there were; the head is apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(32, 1)
+
+    def needs(self):
+        return {"words": Need()}
+
+    def phases(self):
+        return {"head": Phase(list(self.head.parameters()), updates=2, learning_rate=0.01)}
+
+    def error(self, step, rows):
+        lengths = torch.tensor(step.tokens("words").layout.lengths, dtype=rows.dtype)
+        present = lengths > 0
+        found = self.head(rows)[:, 0] - lengths / 10
+        return (found.square() * present).sum(), int(present.sum())
+
+    def phase_loss(self, step, phase):
+        with torch.no_grad():
+            rows = step.encode("words").pooled_rows()
+        return Loss(*self.error(step, rows))
+
+    def forward(self, step):
+        total, count = self.error(step, step.encode("words").pooled_rows())
+        return Loss(-total, count)
+
+
+class Follow(Objective):
+    """A slow copy's vectors, less a centre that follows the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(32))
+
+    def needs(self):
+        return {"patches": Need()}
+
+    def attach(self, model):
+        self.teacher = Teacher(model.encoder("patches"))
+
+    def forward(self, step):
+        wanted = self.teacher(step.tokens("patches")).pooled_rows() - self.centre
+        found = step.encode("patches").pooled_rows()
+        present = torch.tensor(step.tokens("patches").layout.present)
+        self.seen = gather_rows(wanted[present]).detach()
+        return Loss((found - wanted)[present].square().sum(), int(present.sum()))
+
+    def after_update(self, step):
+        self.teacher.follow(step.encoder("patches"), 0.9)
+        self.centre.lerp_(self.seen.sum(dim=0) / max(len(self.seen), 1), 0.1)
+
+
+def objectives(info):
+    find = installed().find
+    infonce = find("contrastive.infonce", "objective").load()
+    siglip = find("contrastive.siglip", "objective").load()
+    tokens = find("masking.tokens", "objective").load()
+    mae = find("masking.mae", "objective").load()
+    following = find("generation.next_token", "objective").load()
+    return {
+        "align": infonce(info, streams=["patches", "words"], dim=16),
+        "tiled": infonce(info, streams=["patches", "words"], dim=16, tile=2),
+        "pairs": siglip(info, streams=["patches", "words"], dim=16),
+        "words": tokens(info, stream="words", ratio=0.4),
+        "rebuild": mae(info, stream="patches"),
+        "next": following(info, stream="causal_words"),
+        "virtual": VirtualAdversary(),
+        "adversary": Adversary(),
+        "follow": Follow(),
+    }
+
+
+def model() -> PretrainingModel:
+    torch.manual_seed(0)
+    info = toy_info(STREAMS)
+    return PretrainingModel(
+        {s: s for s in STREAMS},
+        {s: TOY_STREAMS[s].encoder() for s in STREAMS},
+        {s: TOY_STREAMS[s].spec for s in STREAMS},
+        objectives=objectives(info),
+    )
+
+
+def step_batch(number: int) -> Batch:
+    generator = np.random.default_rng(number)
+    absent = {
+        stream: np.flatnonzero(generator.random(SAMPLES) < generator.random()).tolist()
+        for stream in STREAMS
+    }
+    lengths = generator.integers(1, 9, SAMPLES).tolist()
+    return toy_batch(STREAMS, lengths=lengths, absent=absent, seed=number)
+
+
+def share(batch: Batch, part: int, parts: int) -> Batch:
+    size = batch.samples
+    return take(batch, range(size * part // parts, size * (part + 1) // parts))
+
+
+def whole(tensor):
+    return tensor.full_tensor() if is_shard(tensor) else tensor
+
+
+def settings(strategy: str, steps: int) -> Config:
+    slot = {"use": "a.b"}  # only rates are looked up
+    return Config.model_validate(
+        {
+            "streams": {},
+            "encoders": dict.fromkeys(STREAMS, slot),
+            "objectives": dict.fromkeys(objectives(toy_info(STREAMS)), slot),
+            "optimizer": {"learning_rate": 1e-3, "epsilon": 0.1, "schedule": "constant"},
+            "trainer": {"max_steps": steps, "strategy": strategy},
+        }
+    )
+
+
+def main(out: str, strategy: str, steps: int, micro: int, cut: bool) -> None:
+    optimization = Optimization(model(), settings(strategy, steps), torch.device("cpu"))
+    trained = optimization.model
+    if strategy == "fsdp" and world_size() > 1:
+        blocks = [b for m in trained.modules() if isinstance(m, Transformer) for b in m.blocks]
+        assert blocks and all(is_shard(p) for p in trained.parameters())
+        local = sum(p.to_local().numel() for p in trained.parameters())
+        assert local < 0.7 * sum(p.numel() for p in trained.parameters())
+    names = list(trained.objectives)
+    first, parts = rank() * micro, world_size() * micro
+    written = {}
+    for number in range(steps):
+        # One objective, or several that change from step to step.
+        drawn = names[number % 3 :: 3] if number % 4 else [names[number % len(names)]]
+        if cut:  # those that compare samples with each other can't be
+            drawn = [name for name in drawn if trained.objective(name).separable]
+        batch = step_batch(number)
+        batches = [share(batch, first + m, parts) for m in range(micro)]
+        optimization.backward(batches, drawn, number=number, total=steps)
+        for name, parameter in trained.named_parameters():
+            if parameter.grad is not None:
+                written[f"{number}/{name}"] = whole(parameter.grad).clone()
+        optimization.apply(batches, drawn)
+        step = Step(trained, batches[-1], number=number, total=steps)
+        for name in drawn:
+            trained.objective(name).after_update(step)
+    for name, parameter in trained.named_parameters():
+        written[f"weights/{name}"] = whole(parameter).detach().clone()
+    if rank() == 0:
+        save_file(written, out)
+
+
+if __name__ == "__main__":
+    with processes("cpu"):
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), "cut" in sys.argv)

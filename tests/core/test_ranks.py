@@ -1,0 +1,88 @@
+"""Two processes that train on shares of a batch do what one does on all of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+STEPS = 200
+WORKER = str(Path(__file__).with_name("rank_worker.py"))
+
+
+def run(out, strategy, *, ranks, steps, micro=1, cut=False):
+    start = [sys.executable]
+    if ranks > 1:
+        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    found = subprocess.run(
+        [*start, WORKER, str(out), strategy, str(steps), str(micro), *["cut"][:cut]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr[-4000:]
+    return load_file(out)
+
+
+def check_equal(one, other):
+    """Equal to 1e-5 of each gradient's largest entry, or of 1; what only one has must be zero."""
+    assert not one.keys() - other.keys()
+    for name, value in other.items():
+        if name not in one:
+            assert not value.any(), name
+            continue
+        scale = max(1.0, float(one[name].abs().max()))
+        torch.testing.assert_close(value, one[name], atol=1e-5 * scale, rtol=0, msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "gradients.safetensors"
+    return run(out, "ddp", ranks=1, steps=STEPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_ranks_have_the_gradients_of_one_process(tmp_path, alone, strategy):
+    found = run(tmp_path / "found.safetensors", strategy, ranks=2, steps=STEPS)
+    check_equal(alone, found)
+
+
+@pytest.mark.slow
+def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path):
+    whole = run(tmp_path / "whole.safetensors", "ddp", ranks=1, steps=12, micro=1, cut=True)
+    found = run(tmp_path / "found.safetensors", "ddp", ranks=2, steps=12, micro=2, cut=True)
+    check_equal(whole, found)
+
+
+TORCHRUN = {
+    "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "1"
+}  # fmt: skip
+SRUN = {
+    "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_JOB_ID": "41",
+    "SLURM_STEP_NODELIST": "node7",
+}  # fmt: skip
+
+
+def test_the_launchers_environment_is_understood():
+    assert launched({}) is None
+    assert launched({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) is None
+    assert launched(TORCHRUN) == TORCHRUN
+    found = launched(SRUN)
+    assert (found["RANK"], found["WORLD_SIZE"], found["LOCAL_RANK"]) == ("3", "4", "1")
+    assert (found["MASTER_ADDR"], found["MASTER_PORT"]) == ("node7", "20041")
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "each train alone; start with torchrun or srun"),
+        (SRUN | {"SLURM_STEP_NODELIST": "node[1-2]"}, "set MASTER_ADDR to the first one's name"),
+    ],
+)
+def test_a_launch_that_would_leave_each_rank_alone_is_refused(environment, message):
+    with pytest.raises(PolymodalError, match=message):
+        launched(environment)
