@@ -239,11 +239,12 @@ def describe(
     from polymodal.describing import describe_component
     from polymodal.tables import component_table
 
-    for found in describe_component(component, kind):
-        if as_json:
-            _print_json(found)
-        else:
-            component_table(found)
+    found = describe_component(component, kind)
+    if as_json:
+        _print_json(found)  # a list: two kinds may share a name
+        return
+    for each in found:
+        component_table(each)
 
 
 @app.command()

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polymodal.device import choose_device
-from polymodal.errors import DataError, nearest
+from polymodal.errors import DataError, UnreadableError, nearest
 from polymodal.plugins import installed
 from polymodal.run import load, read_run_config
-from polymodal.source import Source
+from polymodal.source import Sample, Source
 
 
 def embed_to_parquet(
@@ -56,7 +56,10 @@ def embed_to_parquet(
     names, found = _values(files, field, values)
     loaded = load(run, device=str(choose_device(device)))
     probe = loaded.probe(batch_size=batch_size)
-    reasons = [probe.readable(stream, value) for value in found]
+    reasons = [
+        str(value) if isinstance(value, UnreadableError) else probe.readable(stream, value)
+        for value in found
+    ]
     kept = [number for number, reason in enumerate(reasons) if reason is None]
     skipped = [(names[n], reason) for n, reason in enumerate(reasons) if reason is not None]
     if not kept:
@@ -80,13 +83,20 @@ def embed_to_parquet(
 def _values(
     files: Sequence[str], field: str | None, values: Sequence[str]
 ) -> tuple[list[str], list[Any]]:
-    names, found = list(files), list(files)
-    if field is not None:
-        table = installed().find("data.table", "source").load()
-        source = table(path=list(files))
-        assert isinstance(source, Source)
-        if field not in source.columns():
-            raise DataError(f"--field: no column {field!r}.{nearest(field, source.columns())}")
-        found = source.column(field)
-        names = [str(row) for row in range(len(found))]
-    return [*names, *values], [*found, *values]
+    """Return names, and what to embed by each: an UnreadableError where there is nothing."""
+    if field is None:
+        # A Path, since a reader may take a string for the text itself.
+        return [*files, *values], [*map(Path, files), *values]
+    table = installed().find("data.table", "source").load()
+    source = table(path=list(files))
+    assert isinstance(source, Source)
+    if field not in source.columns():
+        raise DataError(f"--field: no column {field!r}.{nearest(field, source.columns())}")
+    rows = source.rows(range(len(source)))
+    found = [row if isinstance(row, UnreadableError) else _field(row, field) for row in rows]
+    return [*map(str, range(len(rows))), *values], [*found, *values]
+
+
+def _field(row: Sample, field: str) -> Any:
+    value = row.get(field)
+    return UnreadableError(f"it has no {field!r}") if value is None else value

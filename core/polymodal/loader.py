@@ -39,12 +39,26 @@ class StreamReading:
         value = sample.get(self.field)
         if value is None:
             return []
-        values = list(value) if self.many else [value]
-        raws = [item if self.reader is None else self.reader(item) for item in values]
-        for raw in raws:
-            if raw is not None:
-                self.tokenizer.check(raw)
-        return raws
+        if not self.many:
+            return [self.raw(value)]
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+            raise UnreadableError(
+                f"{self.field!r} must hold a list, got {type(value).__name__}: {value!r:.60}"
+            )
+        return [self.raw(item) for item in value]
+
+    def raw(self, value: Any) -> Any:
+        """Return the raw value of one segment, None for None.
+
+        Raises:
+            UnreadableError: it can't be read or tokenized.
+        """
+        if value is None:
+            return None
+        raw = value if self.reader is None else self.reader(value)
+        if raw is not None:
+            self.tokenizer.check(raw)
+        return raw
 
 
 class _Generators(Sequence[np.random.Generator]):

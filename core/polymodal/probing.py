@@ -95,13 +95,7 @@ class ModelProbe:
         found = []
         with self._evaluating():
             for start in range(0, len(raws), self.batch_size):
-                values = [
-                    next(
-                        iter(reading.raws({reading.field: [value] if reading.many else value})),
-                        None,
-                    )
-                    for value in raws[start : start + self.batch_size]
-                ]
+                values = [reading.raw(value) for value in raws[start : start + self.batch_size]]
                 tokens = reading.tokenizer.encode(values)
                 found.append(self._vectors(stream, tokens, reading.tokenizer, objective))
         if not found:
@@ -160,7 +154,7 @@ class ModelProbe:
         """Return why a value can't be read, or None if it can."""
         reading = self._reading(stream)
         try:
-            reading.raws({reading.field: value})
+            reading.raw(value)
         except UnreadableError as error:
             return str(error)
         return None

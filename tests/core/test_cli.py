@@ -104,8 +104,13 @@ def test_plan_reads_no_data_and_imports_only_what_its_components_need(folder):
 def test_plugins_and_describe_speak_json(folder):
     listed = json.loads(polymodal("plugins", "--json", cwd=folder).stdout)
     assert {"vision", "masking"} <= {plugin["name"] for plugin in listed}
-    found = json.loads(polymodal("describe", "vision.patches", "--json", cwd=folder).stdout)
+    (found,) = json.loads(polymodal("describe", "vision.patches", "--json", cwd=folder).stdout)
     assert "patch" in {option["name"] for option in found["options"]}
+
+
+def test_describe_tells_of_each_kind_that_shares_a_name(folder):
+    found = json.loads(polymodal("describe", "text.open_clip", "--json", cwd=folder).stdout)
+    assert {each["kind"] for each in found} == {"tokenizer", "encoder"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)

@@ -110,6 +110,36 @@ def test_a_list_field_gives_segments_with_one_owner(sensor_module):
     assert layout.owners == (1, 2, 2) and layout.present == (False, True, True)
 
 
+@pytest.mark.parametrize("value", [5, "one", {"a": 1}])
+def test_a_list_field_that_holds_no_list_is_skipped_with_its_reason(sensor_module, value):
+    class Lists(sensor_module.Waves):
+        def row(self, index):
+            return {"signal": value}
+
+    reading = StreamReading("signal", sensor_module.Windows(), sensor_module.Signal(), many=True)
+    dataset = PackedDataset([SplitSource("lists", Lists(samples=1))], {"signal": reading})
+    (skipped,) = dataset[next(in_order([1], 1))].skipped
+    assert "'signal' must hold a list, got" in skipped.reason
+
+
+def test_a_null_lacks_its_stream_alone(sensor_module):
+    class Nulls(sensor_module.Waves):
+        def row(self, index):
+            return {"signal": None, "other": [1.0] * 8, "list": [None, [1.0] * 4]}
+
+    tokenizer, reader = sensor_module.Windows(), sensor_module.Signal()
+    readings = {
+        "signal": StreamReading("signal", tokenizer, reader),
+        "other": StreamReading("other", tokenizer, reader),
+        "list": StreamReading("list", tokenizer, reader, many=True),
+    }
+    dataset = PackedDataset([SplitSource("nulls", Nulls(samples=1))], readings)
+    batch = dataset[next(in_order([1], 1))]
+    assert not batch.skipped
+    lengths = {name: tokens.layout.lengths for name, tokens in batch.streams.items()}
+    assert lengths == {"signal": (0,), "other": (2,), "list": (0, 1)}
+
+
 def test_token_counts_are_those_of_the_batch(parts):
     reading, source = parts
     dataset = PackedDataset([source], {"signal": reading})
