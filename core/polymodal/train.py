@@ -168,16 +168,14 @@ class Training:
 
     def _resume(self) -> None:
         found = checkpoints(self.directory.checkpoints)
-        if not found:
-            return
-        tensors, state = load_checkpoint(found[-1], self.model)
-        self.optimization.load(tensors, state["scaler"])
-        if self.average:
-            self.average.load(
-                {name.split("/")[1]: t for name, t in tensors.items() if name.startswith("average")}
-            )
-        self.step, self.position = state["step"], state["position"]
-        self.skipped = state["skipped"]
+        if found:
+            tensors, state = load_checkpoint(found[-1], self.model)
+            self.optimization.load(tensors, state["scaler"])
+            if self.average:
+                kept = {n.split("/")[1]: t for n, t in tensors.items() if n.startswith("average")}
+                self.average.load(kept)
+            self.step, self.position = state["step"], state["position"]
+            self.skipped = state["skipped"]
         if rank() == 0:
             self.directory.cut("metrics.jsonl", self.step)
             self.directory.cut("skipped.jsonl", self.step)
@@ -320,6 +318,7 @@ class Training:
                     model.train()
                 if self._due(trainer.checkpoint_every):
                     self.save()
+                    self.save_model()
         self.save()
         self.save_model()
         rows = self._write_scores(self.evaluate(), untrained)

@@ -76,6 +76,41 @@ def test_a_resumed_run_equals_an_uninterrupted_one(sensor_config, plugins, tmp_p
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
 
 
+def test_a_run_cut_before_its_first_checkpoint_starts_again(sensor_config, plugins, tmp_path):
+    config = check_config(sensor_config, plugins=plugins)
+    stopped = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    stopped.total = 3
+    stopped.save = lambda: None
+    stopped.run()
+    train(sensor_config, tmp_path / "run", plugins, resume=True)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_that_is_cut_leaves_the_model_of_its_last_checkpoint(
+    sensor_config, plugins, tmp_path
+):
+    sensor_config["trainer"]["checkpoint_every"] = 2
+    config = check_config(sensor_config, plugins=plugins)
+    stopped = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    save, saved = stopped.save, []
+
+    def save_and_stop():
+        save()
+        saved.append({n: p.clone() for n, p in stopped.model.named_parameters()})
+        if len(saved) == 2:
+            stopped.model.forward = interrupt
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    stopped.save = save_and_stop
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    left = dict(load(tmp_path / "run", plugins=plugins).model.named_parameters())
+    assert equal(left, saved[1]) and not equal(left, saved[0])
+
+
 def test_micro_batches_give_the_gradient_of_the_whole_batch(sensor_config, plugins, tmp_path):
     sensor_config["trainer"]["max_steps"] = 2
     # A large epsilon makes AdamW's update proportional to the gradient, which is what we compare.
@@ -223,8 +258,11 @@ def test_one_objective_a_step_is_drawn_by_weight(sensor_config, plugins, tmp_pat
     assert drawn == [training._objectives_of(number)[0] for number in range(400)]
 
 
-def test_bfloat16_and_checkpointed_gradients_train(sensor_config, plugins, tmp_path):
-    sensor_config["trainer"] |= {"precision": "bfloat16", "gradient_checkpointing": True}
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_and_checkpointed_gradients_train(
+    sensor_config, plugins, tmp_path, precision
+):
+    sensor_config["trainer"] |= {"precision": precision, "gradient_checkpointing": True}
     train(sensor_config, tmp_path / "run", plugins)
     assert all(torch.isfinite(weight).all() for weight in weights(tmp_path / "run").values())
 
@@ -301,3 +339,54 @@ def test_weight_decay_ends_at_its_final_value():
     assert weight_decay(50, 100, config) == pytest.approx(0.22)
     assert weight_decay(100, 100, config) == pytest.approx(0.4)
     assert weight_decay(70, 100, OptimizerConfig(weight_decay=0.1)) == 0.1
+
+
+def test_the_norm_of_the_gradient_is_clipped(sensor_config, plugins, tmp_path):
+    sensor_config["optimizer"] = {"clip": 1e-3}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    weight = next(p for p in training.model.parameters() if p.requires_grad)
+    weight.grad = torch.ones_like(weight)
+    assert training._clip() == pytest.approx(weight.numel() ** 0.5)
+    assert weight.grad.norm() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_saved_model_is_the_average_of_the_weights(sensor_config, plugins, tmp_path):
+    sensor_config["trainer"] |= {"ema": 0.75, "max_steps": 3}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    name = "encoders.signal.trunk.blocks.1.attention.qkv.weight"
+    weight = training.model.get_parameter(name)
+    wanted = weight.detach().clone()
+    after = training.average.update
+
+    def follow():
+        after()
+        wanted.mul_(0.75).add_(weight.detach(), alpha=0.25)
+
+    training.average.update = follow
+    training.run()
+    assert torch.allclose(weights(tmp_path / "run")[name], wanted, atol=1e-6)
+    assert not torch.allclose(weight, wanted, atol=1e-6)
+
+
+def test_evaluations_run_when_due_and_trackers_hear_of_them(sensor_config, plugins, tmp_path):
+    sensor_config["evaluate"] = {
+        "kept": {"use": "evaluation.held_out", "objective": "rebuild", "source": "waves"}
+    }
+    sensor_config["trainer"] |= {"evaluate_every": 2}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    heard = []
+
+    class Ear:
+        def begin(self, config, directory): ...
+        def end(self): ...
+        def log(self, step, values):
+            heard.extend((step, name) for name in values)
+
+    training.trackers = {"ear": Ear()}
+    training.run()
+    assert [step for step, name in heard if name == "kept/loss"] == [2, 4, 6]
+    assert [step for step, name in heard if name == "loss/rebuild"] == [1, 2, 3, 4, 5, 6]
+    assert {"samples_per_second", "tokens_per_second", "waiting"} <= {name for _, name in heard}
