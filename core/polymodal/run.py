@@ -28,6 +28,7 @@ from polymodal.evaluation import Score
 from polymodal.model import PretrainingModel
 from polymodal.plugins import Plugins, installed
 from polymodal.probing import ModelProbe
+from polymodal.signature import read_signature
 from polymodal.tokenizer import Tokenizer
 
 
@@ -266,7 +267,7 @@ def load(
         values = _only(values, streams)
     _require(directory, values, plugins)
     config = check_config(values, plugins=plugins)
-    builder = Builder(config, plugins=plugins)
+    builder = Builder(_without_start(config, plugins), plugins=plugins)
     load_tokenizers(directory, builder.tokenizers)
     model = builder.model()
     try:
@@ -280,6 +281,26 @@ def load(
         )
     model.to(device).eval()
     return Run(path, config, builder, model)
+
+
+def _without_start(config: Config, plugins: Plugins) -> Config:
+    """Return the config without the weights its parts started from: the run holds its own.
+
+    These are `initialize`, and by convention an option called `pretrained`, unless required.
+    """
+    values = config_values(config)
+    for path, (kind, slot) in config.slots().items():
+        if kind not in ("encoder", "fusion", "objective", "method"):
+            continue
+        part = values
+        for key in path.split("."):
+            part = part[key]
+        if kind == "encoder":
+            part.pop("initialize", None)
+        options = read_signature(plugins.find(slot.use, kind).target).options
+        if "pretrained" in options and not options["pretrained"].required:
+            part.pop("pretrained", None)
+    return check_config(values, plugins=plugins)
 
 
 def _only(values: Mapping[str, Any], streams: Sequence[str]) -> dict[str, Any]:

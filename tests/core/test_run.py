@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -111,3 +112,42 @@ def test_a_broken_weights_file_is_refused(trained, plugins):
     config.write_text(text)
     with pytest.raises(DataError, match="does not fit its config"):
         load(directory, plugins=plugins)
+
+
+def test_a_loaded_model_needs_no_weights_but_its_own(sensor_config, plugins, tmp_path):
+    config = check_config(sensor_config, plugins=plugins)
+    Training(config, tmp_path / "first", plugins=plugins, quiet=True).run()
+    sensor_config["streams"]["signal"]["encoder"]["initialize"] = str(tmp_path / "first#signal")
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    training.run()
+    shutil.rmtree(tmp_path / "first")
+    signal = [[float(i % 5) for i in range(24)]]
+    run = load(tmp_path / "run", plugins=plugins)
+    assert (run.embed("signal", signal) == training.probe().encode("signal", signal)).all()
+    assert run.config == config
+
+
+def test_a_pretrained_tower_is_loaded_without_the_file_it_came_from(tmp_path):
+    timm = pytest.importorskip("timm")
+    weights = tmp_path / "weights.pt"
+    torch.save(timm.create_model("resnet10t", num_classes=0).state_dict(), weights)
+    values = {
+        "streams": {
+            "image": {
+                "tokenizer": {
+                    "use": "vision.patches", "size": 32, "patch": 32, "normalize": "imagenet"
+                },
+                "encoder": {"use": "vision.timm", "model": "resnet10t", "pretrained": str(weights)},
+            }
+        },
+        "objectives": {"rebuild": {"use": "masking.simmim", "stream": "image"}},
+        "data": {"batch_size": 2, "sources": {"digits": {"use": "demo.digits", "samples": 4}}},
+        "trainer": {"max_steps": 1, "device": "cpu"},
+    }  # fmt: skip
+    training = Training(check_config(values), tmp_path / "run", quiet=True)
+    training.run()
+    weights.unlink()
+    wanted = training.model.encoder("image").state_dict()
+    found = load(tmp_path / "run").model.encoder("image").state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
