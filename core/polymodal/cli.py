@@ -283,7 +283,7 @@ def main() -> None:
     try:
         _add_plugin_commands(arguments)
         app(args=arguments, prog_name="polymodal")
-    except PolymodalError as error:
+    except (PolymodalError, OSError) as error:  # OSError: a full disk, no permission
         if debug:
             traceback.print_exc()
         original = getattr(error, "plugin_traceback", None)

@@ -53,6 +53,8 @@ def embed_to_parquet(
             else ""
         )
         raise DataError(f"{missing[0]}: no such file.{hint}")
+    if out.is_dir():
+        raise DataError(f"--out: {out} is a directory; name a file in it")
     names, found = _values(files, field, values)
     loaded = load(run, device=str(choose_device(device)))
     probe = loaded.probe(batch_size=batch_size)

@@ -63,9 +63,18 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise DataError(f"{self.path} is a file; choose another --out") from error
+        except OSError as error:
+            raise DataError(
+                f"{self.path} can't be created: {error.strerror}; choose another --out"
+            ) from error
         if not self.holds_run and any(self.path.iterdir()):
             raise DataError(f"{self.path} is not empty and holds no run; choose another --out")
-        write_text(self.path / "config.yaml", config_yaml(config))
+        try:
+            write_text(self.path / "config.yaml", config_yaml(config))
+        except OSError as error:
+            raise DataError(
+                f"{self.path} can't be written to: {error.strerror}; choose another --out"
+            ) from error
 
     def append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add lines to a JSONL file."""

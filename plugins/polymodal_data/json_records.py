@@ -55,7 +55,13 @@ def _object(text: str, where: str, encoding: str) -> dict[str, Any] | Unreadable
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         byte = stray_byte(text)
-        reason = f"not JSON: {error}" if byte is None else f"not {encoding} text (byte {byte})"
+        # The decoder counts lines from this one, which would mislead.
+        place = (
+            f"{error.msg} at character {error.pos}"
+            if isinstance(error, json.JSONDecodeError)
+            else error
+        )
+        reason = f"not JSON: {place}" if byte is None else f"not {encoding} text (byte {byte})"
         return Unreadable(f"{where} is {reason}")
     if byte := stray_byte(text):
         return Unreadable(f"{where} is not {encoding} text (byte {byte})")

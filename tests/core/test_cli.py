@@ -70,6 +70,8 @@ def test_train_evaluate_and_embed_from_the_command_line(folder):
         (["train", "run.yaml", "trainer.max_stps=3"], "command line: trainer.max_stps: unknown"),
         (["describe", "masking.tokns"], "Did you mean 'masking.tokens'?"),
         (["evaluate", "nowhere"], "nowhere"),
+        (["train", "run.yaml", "--out", "/proc/nowhere"], "/proc/nowhere can't be created"),
+        (["train", "run.yaml", "trainer.device=gpu"], "'gpu' can't be used here"),
         (["plan", "run.yaml", "objectives.words.stream=txt"], "no stream is called 'txt'"),
     ],
 )

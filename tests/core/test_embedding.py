@@ -65,3 +65,8 @@ def test_a_column_that_is_not_there_and_nothing_readable_are_refused(run, tmp_pa
     with pytest.raises(DataError, match="none of 1 could be read"):
         embed_to_parquet(run, "text", [str(table)], tmp_path / "v.parquet", field="text")
     assert not (tmp_path / "v.parquet").exists()
+
+
+def test_a_directory_is_no_file_to_write_vectors_to(run, tmp_path):
+    with pytest.raises(DataError, match="--out: .* is a directory"):
+        embed_to_parquet(run, "text", [], tmp_path, values=["the dog"])
