@@ -69,7 +69,7 @@ class NextPatch(Objective):
         spec, width = info[stream].spec, info[stream].width
         unmet = Need(values=True, causal=True).unmet(info[stream])
         if unmet:
-            raise ValueError(f"generation.next_patch: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         if delta <= 0:
             raise ValueError(f"delta must be above 0, got {delta}")
         if normalize and spec.features < 2:

@@ -45,7 +45,7 @@ class NextToken(Objective):
             raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
         unmet = Need(ids=True, causal=True).unmet(info[stream])
         if unmet:
-            raise ValueError(f"generation.next_token: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing}")
         self.stream = stream

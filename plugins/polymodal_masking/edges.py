@@ -93,7 +93,7 @@ class MaskedEdges(Objective):
         self.context = Context.of(info, "masking.edges", stream, [], None, None)
         unmet = Need(edges=True).unmet(info[stream])
         if unmet:
-            raise ValueError(f"masking.edges: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         self.stream = stream
         self.ratio = check_ratio(ratio)
         self.undirected = undirected

@@ -100,7 +100,7 @@ class MaskedAutoencoder(Objective):
         spec = info[stream].spec
         unmet = Need(values=True).unmet(info[stream])
         if unmet:
-            raise ValueError(f"masking.mae: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         if normalize_targets and spec.features < 2:
             raise ValueError("normalize_targets needs two values a token or more; set it to false")
         if not 0 < decode <= 1:

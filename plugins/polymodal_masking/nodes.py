@@ -78,7 +78,7 @@ class MaskedNodes(Objective):
         spec = info[stream].spec
         unmet = self.need.unmet(info[stream])
         if unmet:
-            raise ValueError(f"masking.nodes: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         if not 0 <= replace <= 1:
             raise ValueError(f"replace must lie between 0 and 1, got {replace}")
         if alpha < 1:

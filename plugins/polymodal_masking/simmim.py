@@ -68,7 +68,7 @@ class SimMIM(Objective):
         spec = info[stream].spec
         unmet = Need(values=True).unmet(info[stream])
         if unmet:
-            raise ValueError(f"masking.simmim: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         if normalize_targets and spec.features < 2:
             raise ValueError("normalize_targets needs two values a token or more; set it to false")
         self.stream = stream

@@ -120,7 +120,7 @@ class MaskedTokens(Objective):
         self.spec = info[stream].spec
         unmet = self._need().unmet(info[stream])
         if unmet:
-            raise ValueError(f"masking.tokens: stream {stream!r} {unmet}")
+            raise ValueError(f"stream {stream!r} {unmet}")
         self.mask = self.spec.special.get("mask", 0)
         special = set(self.spec.special.values())
         ordinary = [i for i in range(self.spec.vocabulary) if i not in special]

@@ -103,6 +103,24 @@ def test_plan_reads_no_data_and_imports_only_what_its_components_need(folder):
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
 
 
+def test_planning_the_quickstart_reads_no_row_and_imports_no_package_it_does_not_name():
+    for name in ("sklearn", "librosa", "torch_geometric", "tokenizers"):
+        pytest.importorskip(name)
+    code = (
+        "import sys\n"
+        "from polymodal.config import read_config\n"
+        "from polymodal.planning import make_plan\n"
+        "from polymodal.splits import SplitSource\n"
+        "def refuse(*_): raise AssertionError('data was read')\n"
+        "SplitSource.read = SplitSource.rows_of = SplitSource.fields = refuse\n"
+        f"make_plan(read_config({str(ROOT / 'examples' / 'quickstart.yaml')!r}))\n"
+        "foreign = {'timm', 'open_clip', 'torchvision', 'av', 'rdkit', 'datasets', 'dnaio',\n"
+        "           'pyfastx', 'tensorboard', 'polymodal_data', 'polymodal_generation'}\n"
+        "assert not foreign & set(sys.modules), foreign & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_plugins_and_describe_speak_json(folder):
     listed = json.loads(polymodal("plugins", "--json", cwd=folder).stdout)
     assert {"vision", "masking"} <= {plugin["name"] for plugin in listed}

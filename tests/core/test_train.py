@@ -204,6 +204,35 @@ def test_frozen_parts_stay_and_the_rest_moves(sensor_config, plugins, tmp_path):
         train(sensor_config, tmp_path / "none", plugins)
 
 
+def test_a_frozen_encoder_is_in_no_group_and_stays_in_evaluation_mode(
+    sensor_config, plugins, tmp_path
+):
+    encoder = sensor_config["streams"]["signal"]["encoder"]
+    encoder |= {"freeze": True, "dropout": 0.5}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    frozen = training.model.encoder("signal")
+    trained = {p for group in training.optimizer.param_groups for p in group["params"]}
+    assert not trained & set(frozen.parameters())
+    assert trained == set(training.model.objective("rebuild").parameters())
+    training.model.train()
+    assert not any(part.training for part in frozen.modules())
+
+
+def test_the_first_layers_can_be_frozen(sensor_config, plugins, tmp_path):
+    encoder = sensor_config["streams"]["signal"]["encoder"]
+    encoder["freeze_layers"] = 2
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    layers = training.model.encoder("signal").layers()
+    trained = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    assert trained == [False, False, *[True] * (len(layers) - 2)] and len(layers) > 2
+    encoder["freeze_layers"] = 99
+    config = check_config(sensor_config, plugins=plugins)
+    with pytest.raises(ConfigError, match="freeze_layers is 99, but it has"):
+        Training(config, tmp_path / "none", plugins=plugins, quiet=True)
+
+
 def test_an_encoder_may_have_its_own_rate(sensor_config, plugins, tmp_path):
     sensor_config["streams"]["signal"]["encoder"] |= {"learning_rate": 5e-5, "layer_decay": 0.5}
     config = check_config(sensor_config, plugins=plugins)
