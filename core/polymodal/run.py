@@ -21,7 +21,7 @@ from jaxtyping import Float
 from safetensors.torch import load_model, save_file, save_model
 
 from polymodal.build import Builder, Requirement
-from polymodal.config import Config, check_config
+from polymodal.config import Config, TrainedSlot, check_config
 from polymodal.distributed import rank, whole_weights
 from polymodal.errors import ConfigError, DataError, PluginError, nearest
 from polymodal.evaluation import Score
@@ -304,7 +304,7 @@ def _without_start(config: Config, plugins: Plugins) -> Config:
         part = values
         for key in path.split("."):
             part = part[key]
-        if kind == "encoder":
+        if isinstance(slot, TrainedSlot):
             part.pop("initialize", None)
         options = read_signature(plugins.find(slot.use, kind).target).options
         if "pretrained" in options and not options["pretrained"].required:

@@ -118,6 +118,7 @@ def test_a_loaded_model_needs_no_weights_but_its_own(sensor_config, plugins, tmp
     config = check_config(sensor_config, plugins=plugins)
     Training(config, tmp_path / "first", plugins=plugins, quiet=True).run()
     sensor_config["streams"]["signal"]["encoder"]["initialize"] = str(tmp_path / "first#signal")
+    sensor_config["objectives"]["rebuild"]["initialize"] = str(tmp_path / "first#rebuild")
     config = check_config(sensor_config, plugins=plugins)
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
     training.run()
