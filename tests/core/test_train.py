@@ -212,7 +212,8 @@ def test_a_frozen_encoder_is_in_no_group_and_stays_in_evaluation_mode(
     config = check_config(sensor_config, plugins=plugins)
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
     frozen = training.model.encoder("signal")
-    trained = {p for group in training.optimizer.param_groups for p in group["params"]}
+    groups = training.optimization.optimizers["main"].param_groups
+    trained = {p for group in groups for p in group["params"]}
     assert not trained & set(frozen.parameters())
     assert trained == set(training.model.objective("rebuild").parameters())
     training.model.train()
@@ -376,7 +377,9 @@ def test_the_norm_of_the_gradient_is_clipped(sensor_config, plugins, tmp_path):
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
     weight = next(p for p in training.model.parameters() if p.requires_grad)
     weight.grad = torch.ones_like(weight)
-    assert training._clip() == pytest.approx(weight.numel() ** 0.5)
+    optimization = training.optimization
+    norm = optimization._clip(optimization.optimizers["main"])
+    assert norm == pytest.approx(weight.numel() ** 0.5)
     assert weight.grad.norm() == pytest.approx(1e-3, rel=1e-2)
 
 
