@@ -66,6 +66,24 @@ def test_the_reader_refuses_what_is_no_sequence(value):
         SequenceReader()(value)
 
 
+def test_the_reader_takes_a_file_of_one_record_and_refuses_others(tmp_path):
+    path = tmp_path / "one.fa.gz"
+    path.write_bytes(gzip.compress(b">chr1 a plasmid\nACGT\nnnac\n"))
+    assert SequenceReader()(path) == "ACGTNNAC"
+    contents = {
+        "two.fa": (">a\nAC\n>b\nGT\n", "holds 2 records"),
+        "none.fa": (">a\n", "record 'a' has no sequence"),
+        "empty.fa": ("", "is empty"),
+        "text.fa": ("no letters", "neither FASTA nor FASTQ"),
+    }
+    for name, (content, reason) in contents.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UnreadableError, match=reason):
+            SequenceReader()(tmp_path / name)
+    with pytest.raises(UnreadableError, match="gone.fa can't be read"):
+        SequenceReader()(tmp_path / "gone.fa")
+
+
 def test_the_share_of_ambiguous_letters_counts_both_cases():
     assert unknown_share("ACNnRu") == 0.5
     assert unknown_share("") == 0
