@@ -103,6 +103,7 @@ def test_plan_reads_no_data_and_imports_only_what_its_components_need(folder):
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
 
 
+@pytest.mark.slow
 def test_planning_the_quickstart_reads_no_row_and_imports_no_package_it_does_not_name():
     for name in ("sklearn", "librosa", "torch_geometric", "tokenizers"):
         pytest.importorskip(name)
