@@ -19,8 +19,7 @@ def describe_component(
     if kind is not None and kind not in KINDS:
         raise PluginError(f"{kind!r} is no kind of component. Known: {', '.join(KINDS)}.")
     owner = plugins.get(name.partition(".")[0])
-    if owner.status != "ok":
-        plugins.find(name, kind or KINDS[0])  # says why it can't be used
+    owner.require_usable()
     kinds = [k for k, full in owner.components if full == name and kind in (None, k)]
     if not kinds:
         known = [full for _, full in owner.components]

@@ -8,7 +8,8 @@ import importlib
 import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from types import ModuleType
@@ -60,6 +61,8 @@ class Component:
                 f"Install it: {self._remedy(missing)}"
             ) from error
         except Exception as error:
+            if self.plugin:
+                self.plugin.traceback = traceback.format_exc()
             raise PluginError(
                 f"{self.name} can't be imported ({self.target}): {type(error).__name__}: {error}"
             ) from error
@@ -141,11 +144,37 @@ class Plugin:
     target: str  # the entry point's module
     distribution: str | None = None
     version: str | None = None
-    interface: int | None = None
+    interface: int | None = None  # the version it was built for; None until it is imported
     components: Mapping[tuple[str, str], Component] = field(default_factory=dict)
     status: Literal["ok", "broken", "blocked"] = "ok"
-    error: str | None = None
-    traceback: str | None = None
+    error: str | None = None  # why it is broken or blocked, in one line
+    traceback: str | None = None  # where its module, or that of a component, raised
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `polymodal plugins --json` shows of it."""
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "interface": self.interface,
+            "status": self.status,
+            "error": self.error,
+            "traceback": self.traceback,
+            "components": [
+                {"name": c.name, "kind": c.kind, "summary": c.summary}
+                for c in self.components.values()
+            ],
+        }
+
+    def require_usable(self) -> None:
+        """Refuse a broken or blocked plugin.
+
+        Raises:
+            PluginError: which distribution it is of, and why it can't be used.
+        """
+        if self.status != "ok":
+            where = f" of {self.distribution} {self.version}" if self.distribution else ""
+            raise PluginError(f"The plugin {self.name!r}{where} is {self.status}: {self.error}")
 
 
 def _hooks_of(module: object) -> ModuleType:
@@ -168,15 +197,39 @@ def _hooks_of(module: object) -> ModuleType:
     return hooks
 
 
+def _interface_of(module: object) -> int:
+    """Return the interface version a plugin was built for; this one where it does not say.
+
+    Raises:
+        PluginError: it is newer than this polymodal's.
+    """
+    built_for = getattr(module, "polymodal_interface", hookspecs.INTERFACE)
+    if type(built_for) is not int:
+        raise PluginError(f"polymodal_interface must be a whole number, got {built_for!r}")
+    if built_for > hookspecs.INTERFACE:
+        raise PluginError(
+            f"it is built for interface version {built_for}, this polymodal has "
+            f"version {hookspecs.INTERFACE}. Upgrade: pip install -U polymodal"
+        )
+    return built_for
+
+
 class Plugins:
-    """The plugins of this environment, or those registered by hand; loads each one once."""
+    """The plugins of this environment, or those registered by hand; loads each one once.
+
+    Args:
+        entry_points: instead of this environment's.
+        allow: names of the only plugins that may be loaded; all unless given.
+
+    Raises:
+        PluginError: `allow` names a plugin that does not exist.
+    """
 
     def __init__(
         self,
         entry_points: Iterable[metadata.EntryPoint] | None = None,
         *,
         allow: Iterable[str] | None = None,
-        block: Iterable[str] = (),
     ):
         if entry_points is None:
             entry_points = metadata.entry_points(group=GROUP)
@@ -188,35 +241,41 @@ class Plugins:
             if all(point.value != other.value for other in known):
                 known.append(point)
         self._loaded: dict[str, Plugin] = {}
-        self._allow = None if allow is None else set(allow)
-        self._block: set[str] = set()
-        if self._allow is not None:
-            self._known_or_raise(self._allow, "POLYMODAL_PLUGINS")
-        self.block(block)
+        self._whole: Plugins | None = None  # what these are a part of
+        if allow is not None:
+            allow = set(allow)
+            self._require_known(allow)
+            self._keep_out(set(self._entry_points) - allow, "not in POLYMODAL_PLUGINS")
 
-    def block(self, names: Iterable[str]) -> None:
-        """Keep these plugins out.
+    def without(self, names: Iterable[str]) -> "Plugins":
+        """Return these plugins with some blocked, as a config's `plugins.block` asks for.
+
+        What is loaded is shared; these plugins themselves stay as they are.
 
         Raises:
             PluginError: a name that no plugin has.
         """
         names = set(names)
-        self._known_or_raise(names, "plugins.block")
-        self._block |= names
-        for name in names:
-            if name in self._loaded:
-                self.manager.set_blocked(name)
-                del self._loaded[name]
+        if not names:
+            return self
+        self._require_known(names)
+        rest = Plugins(point for points in self._entry_points.values() for point in points)
+        rest._whole = self
+        rest._keep_out(names, "named in plugins.block")
+        return rest
 
-    def _known_or_raise(self, names: Iterable[str], where: str) -> None:
+    def _require_known(self, names: Iterable[str]) -> None:
+        for name in sorted(set(names) - set(self.names())):
+            raise PluginError(f"No plugin is called {name!r}.{nearest(name, self.names())}")
+
+    def _keep_out(self, names: Iterable[str], reason: str) -> None:
         for name in names:
-            if name not in self._entry_points and name not in self._loaded:
-                hint = nearest(name, self.names())
-                raise PluginError(f"{where}: no plugin is called {name!r}.{hint}")
+            self._loaded[name] = replace(self._found(name), status="blocked", error=reason)
 
     def names(self) -> list[str]:
         """Return the names of all plugins, sorted, importing nothing."""
-        return sorted({*self._entry_points, *self._loaded})
+        others = self._whole.names() if self._whole else ()
+        return sorted({*self._entry_points, *self._loaded, *others})
 
     def register(self, name: str, module: ModuleType | object) -> Plugin:
         """Add a plugin by hand, as tests and notebooks do; an entry point does the same."""
@@ -230,61 +289,67 @@ class Plugins:
         Raises:
             PluginError: no plugin has this name.
         """
-        if name in self._loaded:
-            return self._loaded[name]
-        points = self._entry_points.get(name)
-        if not points:
-            raise PluginError(
-                f"No plugin is called {name!r}.{nearest(name, self.names())} If it was just "
-                "added, reinstall its distribution: entry points are read at install time."
-            )
-        point = points[0]
-        distribution = point.dist
-        plugin = Plugin(
-            name,
-            point.value,
-            distribution.name if distribution else None,
-            distribution.version if distribution else None,
-        )
-        if name in self._block or (self._allow is not None and name not in self._allow):
-            plugin.status = "blocked"
-            plugin.error = (
-                "blocked by plugins.block" if name in self._block else "not in POLYMODAL_PLUGINS"
-            )
-        elif len(points) > 1:
+        if name not in self._loaded:
+            if name not in self.names():
+                raise PluginError(
+                    f"No plugin is called {name!r}.{nearest(name, self.names())} If it was just "
+                    "added, reinstall its distribution: entry points are read at install time."
+                )
+            self._loaded[name] = self._shared(name) if self._whole else self._load_found(name)
+        return self._loaded[name]
+
+    def _shared(self, name: str) -> Plugin:
+        """Return a plugin of the whole, its hooks called here too."""
+        assert self._whole is not None
+        plugin = self._whole.get(name)
+        hooks = self._whole.manager.get_plugin(name)
+        if hooks is not None:
+            self.manager.register(hooks, name)
+        return plugin
+
+    def _found(self, name: str) -> Plugin:
+        """Return what is known of a plugin without importing it."""
+        if name not in self._entry_points:
+            return self._loaded[name] if self._whole is None else self._whole._found(name)
+        point = self._entry_points[name][0]
+        plugin = Plugin(name, point.value)
+        # A distribution whose METADATA is missing can't be named; its plugin may work all the same.
+        with suppress(Exception):
+            if point.dist is not None:
+                plugin.distribution, plugin.version = point.dist.name, point.dist.version
+        return plugin
+
+    def _load_found(self, name: str) -> Plugin:
+        plugin = self._found(name)
+        points = self._entry_points[name]
+        if len(points) > 1:
             owners = ", ".join(p.dist.name if p.dist else p.value for p in points)
             plugin.status, plugin.error = "broken", f"two distributions claim this name: {owners}"
-        else:
-            self._load(plugin, point.load)
-        self._loaded[name] = plugin
-        return plugin
+            return plugin
+        return self._load(plugin, points[0].load)
 
     def _load(self, plugin: Plugin, load: Callable[[], object]) -> Plugin:
         try:
             module = load()
-            plugin.interface = getattr(module, "polymodal_interface", hookspecs.INTERFACE)
-            if plugin.interface > hookspecs.INTERFACE:
-                raise PluginError(
-                    f"it is built for interface version {plugin.interface}, this polymodal has "
-                    f"version {hookspecs.INTERFACE}. Upgrade: pip install -U polymodal"
-                )
-            hooks = _hooks_of(module)
-            self.manager.register(hooks, plugin.name)
+            plugin.interface = _interface_of(module)
+            self.manager.register(_hooks_of(module), plugin.name)
             registry = Registry(plugin)
-            others = [p for p in self.manager.get_plugins() if p is not hooks]
-            self.manager.subset_hook_caller("polymodal_register", others)(registry=registry)
+            self.call(plugin.name, "polymodal_register", registry=registry)
             plugin.components = registry.components
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.manager.has_plugin(plugin.name):
                 self.manager.unregister(name=plugin.name)
-            plugin.status = "broken"
-            plugin.error = (
-                str(error)
-                if isinstance(error, PluginError)
-                else (f"{type(error).__name__}: {error}")
-            )
+            kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+            plugin.status, plugin.error = "broken", kind + " ".join(str(error).split())
             plugin.traceback = traceback.format_exc()
         return plugin
+
+    def call(self, name: str, hook: str, **arguments: Any) -> list[Any]:
+        """Return what one plugin's implementations of a hook return; none without any."""
+        own = self.manager.get_plugin(name)
+        others = [hooks for hooks in self.manager.get_plugins() if hooks is not own]
+        found: list[Any] = self.manager.subset_hook_caller(hook, others)(**arguments)
+        return found
 
     def all(self) -> list[Plugin]:
         """Load every plugin and return them by name, broken and blocked ones included."""
@@ -301,20 +366,10 @@ class Plugins:
         if not dot:
             raise PluginError(
                 f"{name!r} is no component name: write 'plugin.component', for example "
-                f"'vision.patches'.{self._nearest_component(name, kind)}"
-            )
-        if owner not in self.names():
-            hint = nearest(owner, self.names())
-            raise PluginError(
-                f"No plugin is called {owner!r}.{hint} If it was just added, reinstall its "
-                "distribution: entry points are read at install time."
+                f"'vision.patches'.{self.nearest_component(name, kind)}"
             )
         plugin = self.get(owner)
-        if plugin.status != "ok":
-            where = f" of {plugin.distribution} {plugin.version}" if plugin.distribution else ""
-            error = PluginError(f"The plugin {owner!r}{where} is {plugin.status}: {plugin.error}")
-            error.plugin_traceback = plugin.traceback  # type: ignore[attr-defined]
-            raise error
+        plugin.require_usable()
         component = plugin.components.get((kind, name))
         if component is not None:
             return component
@@ -326,7 +381,8 @@ class Plugins:
             raise PluginError(f"{name!r} is {article} {other}, but {kind} is wanted here.{known}")
         raise PluginError(f"The plugin {owner!r} has no {kind} {name!r}.{nearest(name, same_kind)}")
 
-    def _nearest_component(self, name: str, kind: str) -> str:
+    def nearest_component(self, name: str, kind: str) -> str:
+        """Return a sentence with the component of a kind that a bare name may mean."""
         known = [
             component.name
             for plugin in self.all()
@@ -334,7 +390,9 @@ class Plugins:
             if component.kind == kind
         ]
         endings = [full for full in known if full.partition(".")[2] == name]
-        return f" Did you mean {endings[0]!r}?" if endings else nearest(name, known)
+        if endings:
+            return f" Did you mean {' or '.join(map(repr, endings))}?"
+        return nearest(name, known)
 
     @property
     def hook(self) -> Any:
@@ -342,9 +400,56 @@ class Plugins:
         return self.manager.hook
 
 
+def requirements(plugins: Iterable[Plugin]) -> list[str]:
+    """Return lines for pip that bring these plugins back, one a distribution.
+
+    Versions are pinned, as by `pip freeze`: a run is repeated with what it was made with. An extra
+    named like a plugin stands in brackets if all it asks for is installed. What can't be used is a
+    comment.
+    """
+    extras: dict[tuple[str, str], set[str]] = {}
+    comments = []
+    for plugin in plugins:
+        if plugin.status != "ok" or not plugin.distribution or not plugin.version:
+            told = plugin.error or "of no distribution"
+            comments.append(f"# {plugin.name} ({plugin.distribution}): {plugin.status}: {told}")
+            continue
+        of = extras.setdefault((plugin.distribution, plugin.version.partition("+")[0]), set())
+        if _has_extra(plugin.distribution, plugin.name):
+            of.add(plugin.name)
+    lines = [
+        f"{distribution}{'[' + ','.join(sorted(of)) + ']' if of else ''}=={version}"
+        for (distribution, version), of in sorted(extras.items())
+    ]
+    return lines + comments
+
+
+def _has_extra(distribution: str, extra: str) -> bool:
+    """Return whether a distribution has an extra, and all that asks for is installed."""
+    from packaging.requirements import Requirement
+
+    installed_as = metadata.distribution(distribution)
+    if extra not in (installed_as.metadata.get_all("Provides-Extra") or ()):
+        return False
+    for line in installed_as.requires or ():
+        wanted = Requirement(line)
+        if wanted.marker and wanted.marker.evaluate({"extra": extra}):
+            try:
+                metadata.distribution(wanted.name)
+            except metadata.PackageNotFoundError:
+                return False
+    return True
+
+
 @cache
 def installed() -> Plugins:
-    """Return this environment's plugins; `POLYMODAL_PLUGINS` (names by comma) restricts them."""
+    """Return this environment's plugins.
+
+    `POLYMODAL_PLUGINS` (names by comma) says which of them may be loaded; set and empty, none.
+    """
     allowed = os.environ.get("POLYMODAL_PLUGINS")
     names = None if allowed is None else {n.strip() for n in allowed.split(",") if n.strip()}
-    return Plugins(allow=names)
+    try:
+        return Plugins(allow=names)
+    except PluginError as error:
+        raise PluginError(f"POLYMODAL_PLUGINS: {error}") from error

@@ -93,11 +93,12 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
 
 
 def plugin_table(plugins: Sequence[Plugin]) -> None:
-    """Print the plugins of an environment."""
-    table = _table("", "plugin", "distribution", "version", "status", "components")
+    """Print the plugins of an environment; the last column has the reason where one is no use."""
+    table = _table("", "plugin", "distribution", "version", "interface", "status", "components")
     for p in plugins:
         names = ", ".join(sorted({c.name.partition(".")[2] for c in p.components.values()}))
-        row = (p.name, p.distribution or "", p.version or "", p.status, p.error or names)
+        interface = "" if p.interface is None else str(p.interface)
+        row = (p.name, p.distribution or "", p.version or "", interface, p.status, p.error or names)
         table.add_row(*map(escape, row))
     _print(table)
 

@@ -1,5 +1,6 @@
 """Checking a component or a whole plugin by name."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,32 @@ from polymodal.errors import PluginError, PolymodalError, nearest
 from polymodal.plugins import KINDS, Plugins, installed
 from polymodal.testing.building import examples_of, prepared, subject_of
 from polymodal.testing.example import Example
-from polymodal.testing.registry import Examination, Finding, Status
+from polymodal.testing.registry import ConformanceError, Examination, Finding, Status
+
+
+def components_of(target: str, kind: str | None, plugins: Plugins) -> list[tuple[str, str]]:
+    """Return the components that a plugin's or component's name stands for: (kind, full name).
+
+    Raises:
+        PluginError: no such plugin, component or kind, or a plugin that is broken or blocked.
+    """
+    if kind is not None and kind not in KINDS:
+        raise PluginError(f"{kind!r} is no kind of component.{nearest(kind, KINDS)}")
+    owner, dot, _ = target.partition(".")
+    plugin = plugins.get(owner)
+    plugin.require_usable()
+    found = [
+        (each, name)
+        for each, name in plugin.components
+        if kind in (None, each) and (not dot or name == target)
+    ]
+    if not found and dot and kind:
+        plugins.find(target, kind)  # says what is wrong with the name, or of what kind it is
+    if not found:
+        hint = nearest(target, {name for _, name in plugin.components}) if dot else ""
+        what = f"component {target!r}" if dot else kind or "component"
+        raise PluginError(f"The plugin {owner!r} has no {what}.{hint}")
+    return found
 
 
 def check_component(
@@ -32,20 +58,9 @@ def check_component(
         PluginError: no such component, or its plugin is broken.
     """
     plugins = plugins or installed()
-    if kind is not None and kind not in KINDS:
-        raise PluginError(f"{kind!r} is no kind of component.{nearest(kind, KINDS)}")
-    owner = name.partition(".")[0]
-    kinds: Sequence[str] = [kind] if kind else KINDS
-    if kind is None and owner in plugins.names():
-        known = plugins.get(owner).components
-        kinds = [k for k in KINDS if (k, name) in known]
-        if not kinds and plugins.get(owner).status == "ok":
-            hint = nearest(name, {full for _, full in known})
-            raise PluginError(f"The plugin {owner!r} has no component {name!r}.{hint}")
     findings: list[Finding] = []
-    for each in kinds or KINDS:
-        plugins.find(name, each)  # a wrong name, a broken plugin
-        examples = examples_of(plugins, name, each) or [Example(name, each)]
+    for each, full in components_of(name, kind, plugins):
+        examples = examples_of(plugins, full, each) or [Example(full, each)]
         if options is not None:
             examples = examples[:1]  # the others differ in their options
         for example in examples:
@@ -66,17 +81,24 @@ def _changed(
 def check_example(example: Example, *, plugins: Plugins | None = None) -> list[Finding]:
     """Return what every check finds about one example of a component."""
     plugins = plugins or installed()
-    with prepared(example) as ready:
-        try:
+
+    def unbuilt(status: Status, message: str, trace: str | None = None) -> list[Finding]:
+        rule = "It is built from its options."
+        return [
+            Finding(example.component, example.kind, "constructs", status, rule, message, trace)
+        ]
+
+    try:
+        with prepared(example) as ready:
             subject = subject_of(ready, plugins)
-        except PluginError as error:
-            # A package that is an extra and not installed says nothing about the component.
-            lacks = isinstance(error.__cause__, ModuleNotFoundError) and "install" in str(error)
-            status: Status = "skipped" if lacks else "failed"
-            return [Finding(ready.component, ready.kind, "constructs", status, str(error))]
-        except (PolymodalError, ValueError, TypeError, AssertionError) as error:
-            return [Finding(ready.component, ready.kind, "constructs", "failed", str(error))]
-        return Examination(ready.component, ready.kind, subject, ready.skip).findings()
+            return Examination(ready.component, ready.kind, subject, ready.skip).findings()
+    except (PolymodalError, ConformanceError) as error:
+        # A package that is an extra and not installed says nothing about the component.
+        lacks = isinstance(error.__cause__, ModuleNotFoundError) and "install" in str(error)
+        return unbuilt("skipped" if lacks else "failed", str(error))
+    except Exception as error:
+        told = f"it can't be built: {type(error).__name__}: {error}"
+        return unbuilt("failed", told, traceback.format_exc())
 
 
 def check_plugin(name: str, *, plugins: Plugins | None = None) -> list[Finding]:
@@ -86,12 +108,7 @@ def check_plugin(name: str, *, plugins: Plugins | None = None) -> list[Finding]:
         PluginError: no such plugin, or it is broken or blocked.
     """
     plugins = plugins or installed()
-    plugin = plugins.get(name)
-    if plugin.status != "ok":
-        error = PluginError(f"The plugin {name!r} is {plugin.status}: {plugin.error}")
-        error.plugin_traceback = plugin.traceback  # type: ignore[attr-defined]
-        raise error
     findings: list[Finding] = []
-    for kind, component in plugin.components:
+    for kind, component in components_of(name, None, plugins):
         findings += check_component(component, kind, plugins=plugins)
     return findings

@@ -22,8 +22,9 @@ class Finding:
     kind: str
     check: str
     status: Status
+    rule: str  # what it checks, in one sentence
     message: str = ""  # why it failed or was skipped
-    traceback: str | None = None  # of a component that crashed
+    traceback: str | None = None  # where it failed
 
     def as_json(self) -> dict[str, Any]:
         """Return its fields as JSON values."""
@@ -112,7 +113,9 @@ class Examination:
 
     def _run(self, each: Check) -> Finding:
         def found(status: Status, message: str = "", trace: str | None = None) -> Finding:
-            return Finding(self.component, self.kind, each.name, status, message, trace)
+            return Finding(
+                self.component, self.kind, each.name, status, each.summary, message, trace
+            )
 
         if each.name in self.skip:
             return found("skipped", self.skip[each.name])
@@ -124,7 +127,7 @@ class Examination:
             each.run(self.subject)
         except ConformanceError as error:
             self.errors[each.name] = error
-            return found("failed", str(error))
+            return found("failed", str(error), traceback.format_exc())
         except Exception as error:
             self.errors[each.name] = error
             message = f"it raises {type(error).__name__}: {error}"

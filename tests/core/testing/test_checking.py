@@ -114,7 +114,7 @@ def test_the_command_prints_json_and_exits_with_0(capsys):
     assert run_check("generation.next_patch", as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["passed"] is True
-    assert {"component", "kind", "check", "status", "message"} <= set(told["findings"][0])
+    assert {"component", "kind", "check", "status", "rule", "message"} <= set(told["findings"][0])
 
 
 def test_the_command_tells_failures_and_exits_with_1(capsys, monkeypatch):
