@@ -15,7 +15,19 @@ from polymodal.hookspecs import hookimpl
 if TYPE_CHECKING:
     from polymodal.attention import attend
     from polymodal.batch import Batch, Skipped
-    from polymodal.component import FromRun, Need, StreamInfo, TokenSpec
+    from polymodal.component import (
+        FieldName,
+        FilePath,
+        FolderPath,
+        FromRun,
+        ModuleName,
+        Need,
+        ObjectiveName,
+        SourceName,
+        StreamInfo,
+        StreamName,
+        TokenSpec,
+    )
     from polymodal.encoder import NO_TAPS, Encoder, Fusion, Taps
     from polymodal.evaluation import Evaluation, Features, Probe, Score
     from polymodal.layout import Layout
@@ -37,8 +49,10 @@ __version__ = "0.1.0"
 _HOME = {
     "attend": "attention",
     "Batch": "batch", "Skipped": "batch",
-    "FromRun": "component", "Need": "component", "StreamInfo": "component",
-    "TokenSpec": "component",
+    "FieldName": "component", "FilePath": "component", "FolderPath": "component",
+    "FromRun": "component", "ModuleName": "component", "Need": "component",
+    "ObjectiveName": "component", "SourceName": "component", "StreamInfo": "component",
+    "StreamName": "component", "TokenSpec": "component",
     "NO_TAPS": "encoder", "Encoder": "encoder", "Fusion": "encoder", "Taps": "encoder",
     "Evaluation": "evaluation", "Features": "evaluation", "Probe": "evaluation",
     "Score": "evaluation",
@@ -59,11 +73,11 @@ _HOME = {
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "NO_TAPS", "Batch", "Encoded", "Encoder", "Evaluation", "Features", "FromRun", "Fusion",
-    "Layout", "Loss", "Method", "Need", "Objective", "PretrainingModel", "Probe", "Reader",
-    "Registry", "Run", "Score", "Skipped", "Source", "Step", "StreamInfo", "Taps", "Teacher",
-    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
-    "attend", "load",
+    "Batch", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath", "FolderPath",
+    "FromRun", "Fusion", "Layout", "Loss", "Method", "ModuleName", "NO_TAPS", "Need", "Objective",
+    "ObjectiveName", "PretrainingModel", "Probe", "Reader", "Registry", "Run", "Score", "Skipped",
+    "Source", "SourceName", "Step", "StreamInfo", "StreamName", "Taps", "Teacher", "TokenSpec",
+    "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View", "attend", "load",
 ]  # fmt: skip
 
 

@@ -4,19 +4,19 @@ Constructors and `needs` are where impossible combinations show; all of them are
 before any data is read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from polymodal.component import Need, StreamInfo, TokenSpec
-from polymodal.config import Config, Origin, Slot, TrainedSlot, convert
+from polymodal.config import Config, Slot, TrainedSlot, words
 from polymodal.encoder import Encoder, Fusion
-from polymodal.errors import ConfigError, PluginError, nearest
+from polymodal.errors import DataError, PluginError, PolymodalError, nearest
 from polymodal.evaluation import Evaluation
 from polymodal.freezing import freeze
 from polymodal.loader import StreamReading
@@ -24,6 +24,8 @@ from polymodal.method import Method, Tracker
 from polymodal.model import PretrainingModel, stream_info
 from polymodal.noise import hash_words
 from polymodal.objective import Objective, View
+from polymodal.options import blamed, check_options, convert
+from polymodal.origin import Origin, Problem, one_line
 from polymodal.plugins import Plugins, installed
 from polymodal.signature import read_signature
 from polymodal.source import Source
@@ -31,6 +33,12 @@ from polymodal.splits import SplitSource
 from polymodal.tokenizer import Reader, Tokenizer
 
 Part = TypeVar("Part")
+# A training's parts, by the properties that build them.
+_PARTS = ("_tokenizers", "_readers", "_sources", "_encoders", "_modules", "_objectives",
+          "_methods", "_evaluations", "_trackers")  # fmt: skip
+# What a constructor may raise of options it can't take, torch's own complaints included.
+_REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, OSError,
+             PolymodalError)  # fmt: skip
 # Where the weights of a config's section stand in a model.
 _STATE = {"modules": "shared", "objectives": "objectives"}
 
@@ -63,11 +71,15 @@ class Builder:
     ):
         self.config = config
         self.origin = origin or Origin()
-        self.plugins = plugins or installed()
-        self._problems: list[str] = []
+        self.plugins = (plugins or installed()).without(config.plugins.block)
+        self._problems: list[Problem] = []
+        self._cause: Exception | None = None  # of the last problem, for --debug
 
     def _construct(self, where: str, kind: str, slot: Slot, base: type[Part]) -> Part | None:
-        """Build one component, or note why it can't be."""
+        """Build one component, or note why it can't be.
+
+        What depends on a part that could not be built is left out: it would only repeat that.
+        """
         try:
             component = self.plugins.find(slot.use, kind)
             cls = component.load()
@@ -75,12 +87,14 @@ class Builder:
                 raise PluginError(f"{slot.use}: {component.target} is no {base.__name__}")
             signature = read_signature(component.target)
         except (PluginError, ImportError) as error:
-            self._problems.append(f"{self.origin.of(f'{where}.use')}: {error}")
+            self._note(f"{where}.use", error)
+            return None
+        if not self._ready(where, slot, signature.from_run):
             return None
         try:
             given = {name: self._offer(where, name) for name in signature.from_run}
-        except ConfigError as error:
-            self._problems += error.problems
+        except ValueError as error:
+            self._note(where, error)
             return None
         options = {
             name: convert(signature.options[name].annotation, value)
@@ -93,60 +107,77 @@ class Builder:
             torch.manual_seed(hash_words(self.config.seed, kind, where.rpartition(".")[2]))
             try:
                 return cls(**given, **options)
-            except (ValueError, TypeError, PluginError) as error:
-                self._problems.append(f"{self.origin.of(where)}: {slot.use}: {error}")
+            except _REFUSALS as error:
+                option = blamed(signature, slot.options, str(error))
+                place = f"{where}.{option}" if option else where
+                self._note(place, error, before=f"{slot.use}: ")
                 return None
+
+    def _note(self, where: str, error: Exception, *, before: str = "") -> None:
+        self._problems.append((where, before + one_line(error)))
+        self._cause = error
+
+    def _raise(self) -> None:
+        if self._problems:
+            raise self.origin.error(self._problems) from self._cause
+
+    def _ready(self, where: str, slot: Slot, asked: Sequence[str]) -> bool:
+        """Whether all is there that a component asks the run for."""
+        if "spec" in asked:
+            return all(stream in self._specs for stream in self._users(where))
+        if "info" in asked and len(self._info) < len(self.config.streams):
+            read = set(words(slot.options)) & set(self.config.streams)
+            return bool(read) and read <= set(self._info)
+        return "context" not in asked or len(self._sources) == len(self.config.data.sources)
 
     def _offer(self, where: str, name: str) -> Any:
         if name == "info":
-            return self.info
+            return self._info
         if name == "context":
             return self.context
         if name == "spec":
             return self._spec_for(where)
-        raise ConfigError(
-            [f"{self.origin.of(where)}: the component asks the run for {name!r}, which it has not"]
-        )
+        raise ValueError(f"the component asks the run for {name!r}, which it has not")
+
+    def _users(self, where: str) -> list[str]:
+        """Return the streams that an encoder serves."""
+        section, _, rest = where.partition(".")
+        if section == "streams":
+            return [rest.partition(".")[0]]
+        return [s for s in self.config.streams if self.config.encoder_of(s) == rest]
 
     def _spec_for(self, where: str) -> TokenSpec:
         """Return the spec of the streams an encoder serves; they must agree."""
-        section, _, rest = where.partition(".")
-        if section == "streams":
-            return self.specs[rest.partition(".")[0]]
-        users = [s for s in self.config.streams if self.config.encoder_of(s) == rest]
+        users = self._users(where)
         if not users:
-            raise ConfigError([f"{self.origin.of(where)}: no stream uses this encoder"])
+            raise ValueError("no stream uses this encoder")
         for user in users[1:]:
-            if self.specs[user] != self.specs[users[0]]:
-                raise ConfigError(
-                    [
-                        f"{self.origin.of(where)}: streams {users[0]!r} and {user!r} share it, but "
-                        "their tokenizers differ; let both name one entry under 'tokenizers'"
-                    ]
+            if self._specs[user] != self._specs[users[0]]:
+                raise ValueError(
+                    f"streams {users[0]!r} and {user!r} share it, but their tokenizers differ; "
+                    "let both name one entry under 'tokenizers'"
                 )
-        return self.specs[users[0]]
+        return self._specs[users[0]]
 
     def _all(
         self, kind: str, slots: Mapping[str, tuple[str, Slot]], base: type[Part]
     ) -> dict[str, Part]:
+        """Build what can be built."""
         built = {
             name: self._construct(where, kind, slot, base) for name, (where, slot) in slots.items()
         }
-        self._raise()
-        return {name: cast(Part, part) for name, part in built.items()}
+        return {name: part for name, part in built.items() if part is not None}
 
-    def _raise(self) -> None:
-        if self._problems:
-            problems, self._problems = self._problems, []
-            raise ConfigError(problems)
+    def _section(self, section: str, kind: str, base: type[Part]) -> dict[str, Part]:
+        slots = getattr(self.config, section)
+        return self._all(kind, {n: (f"{section}.{n}", slot) for n, slot in slots.items()}, base)
 
     def _where(self, part: str, name: str) -> str:
         named = getattr(self.config, f"{part}s")
         return f"{part}s.{name}" if name in named else f"streams.{name}.{part}"
 
     @cached_property
-    def tokenizers(self) -> dict[str, Tokenizer]:
-        """Tokenizers by name, not yet fitted."""
+    def _tokenizers(self) -> dict[str, Tokenizer]:
         used = {self.config.tokenizer_of(stream) for stream in self.config.streams}
         slots = {
             name: (self._where("tokenizer", name), slot)
@@ -155,23 +186,36 @@ class Builder:
         }
         return self._all("tokenizer", slots, Tokenizer)
 
+    @property
+    def tokenizers(self) -> dict[str, Tokenizer]:
+        """Tokenizers by name, not yet fitted."""
+        tokenizers = self._tokenizers
+        self._raise()
+        return tokenizers
+
     @cached_property
-    def specs(self) -> dict[str, TokenSpec]:
-        """What each stream's tokens are like."""
-        return {s: self.tokenizers[self.config.tokenizer_of(s)].spec for s in self.config.streams}
+    def _specs(self) -> dict[str, TokenSpec]:
+        """What each stream's tokens are like, of those with a tokenizer."""
+        names = {s: self.config.tokenizer_of(s) for s in self.config.streams}
+        return {s: self._tokenizers[n].spec for s, n in names.items() if n in self._tokenizers}
+
+    @cached_property
+    def _readers(self) -> dict[str, Reader]:
+        slots: dict[str, tuple[str, Slot]] = {}
+        for name, stream in self.config.streams.items():
+            tokenizer = self._tokenizers.get(self.config.tokenizer_of(name))
+            slot = stream.reader
+            if slot is None and tokenizer is not None and tokenizer.reader is not None:
+                slot = Slot(use=tokenizer.reader)
+            if slot is not None:
+                slots[name] = (f"streams.{name}.reader", slot)
+        return self._all("reader", slots, Reader)
 
     @cached_property
     def readings(self) -> dict[str, StreamReading]:
         """How each stream is read."""
-        slots: dict[str, tuple[str, Slot]] = {}
-        for name in self.config.streams:
-            tokenizer = self.tokenizers[self.config.tokenizer_of(name)]
-            slot = self.config.streams[name].reader
-            if slot is None and tokenizer.reader is not None:
-                slot = Slot(use=tokenizer.reader)
-            if slot is not None:
-                slots[name] = (f"streams.{name}.reader", slot)
-        readers = self._all("reader", slots, Reader)
+        readers = self._readers
+        self._raise()
         return {
             name: StreamReading(
                 self.config.streams[name].field or name,
@@ -184,13 +228,8 @@ class Builder:
         }
 
     @cached_property
-    def sources(self) -> dict[str, SplitSource]:
-        """Data sources by name; building them reads nothing."""
-        slots = {
-            name: (f"data.sources.{name}", cast(Slot, slot))
-            for name, slot in self.config.data.sources.items()
-        }
-        sources = self._all("source", slots, Source)
+    def _sources(self) -> dict[str, SplitSource]:
+        slots = {n: (f"data.sources.{n}", slot) for n, slot in self.config.data.sources.items()}
         return {
             name: SplitSource(
                 name,
@@ -198,8 +237,15 @@ class Builder:
                 fields=self.config.data.sources[name].fields,
                 split=self.config.data.sources[name].split,
             )
-            for name, source in sources.items()
+            for name, source in self._all("source", slots, Source).items()  # type: ignore[type-abstract]
         }
+
+    @property
+    def sources(self) -> dict[str, SplitSource]:
+        """Data sources by name; building them reads nothing."""
+        sources = self._sources
+        self._raise()
+        return sources
 
     @cached_property
     def context(self) -> dict[str, Any]:
@@ -210,20 +256,25 @@ class Builder:
         return found
 
     @cached_property
-    def encoders(self) -> dict[str, Encoder]:
-        """Encoders by name, frozen where the config says so."""
+    def _encoders(self) -> dict[str, Encoder]:
         used = {self.config.encoder_of(stream) for stream in self.config.streams}
         slots = {
-            name: (self._where("encoder", name), cast(Slot, slot))
+            name: (self._where("encoder", name), slot)
             for name, slot in self.config.encoder_slots().items()
             if name in used
         }
         encoders = self._all("encoder", slots, Encoder)
         for name, encoder in encoders.items():
-            slot = self.config.encoder_slots()[name]
-            where = slots[name][0]
+            where, slot = slots[name]
             self._try(f"{where}.initialize", partial(_initialize, encoder, slot, name, "encoders"))
-            self._try(f"{where}.freeze", partial(freeze, encoder, slot))
+            key = "freeze_layers" if slot.freeze_layers else "freeze"
+            self._try(f"{where}.{key}", partial(freeze, encoder, slot))
+        return encoders
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """Encoders by name, frozen where the config says so."""
+        encoders = self._encoders
         self._raise()
         return encoders
 
@@ -231,15 +282,120 @@ class Builder:
         try:
             action()
         except (ValueError, OSError) as error:
-            self._problems.append(f"{self.origin.of(where)}: {error}")
+            self._note(where, error)
 
     @cached_property
-    def info(self) -> dict[str, StreamInfo]:
-        """What objectives may know of each stream."""
+    def _info(self) -> dict[str, StreamInfo]:
+        """What objectives may know of each stream, of those with tokenizer and encoder."""
+        names = {s: self.config.encoder_of(s) for s in self._specs}
         return {
-            s: stream_info(self.specs[s], self.encoders[self.config.encoder_of(s)])
-            for s in self.config.streams
+            s: stream_info(self._specs[s], self._encoders[n])
+            for s, n in names.items()
+            if n in self._encoders
         }
+
+    @cached_property
+    def _modules(self) -> dict[str, Fusion]:
+        modules = self._section("modules", "fusion", Fusion)
+        for name, module in modules.items():
+            self._check_needs(f"modules.{name}", self.config.modules[name], module.needs())
+        return modules
+
+    @cached_property
+    def _objectives(self) -> dict[str, Objective]:
+        config = self.config
+        objectives = self._section("objectives", "objective", Objective)
+        for name, objective in objectives.items():
+            where, slot = f"objectives.{name}", config.objectives[name]
+            self._check_needs(where, slot, objective.needs())
+            for used in objective.uses():
+                if used not in config.modules:
+                    hint = nearest(used, config.modules)
+                    text = f"no module is called {used!r} under 'modules'.{hint}"
+                    self._problems.append((_place(where, slot, used), text))
+            if not objective.separable and config.trainer.accumulate > 1:
+                text = (
+                    f"{slot.use} compares the samples of a batch with each other, so a batch "
+                    f"can't be cut into {config.trainer.accumulate} parts; set accumulate to 1"
+                )
+                self._problems.append(("trainer.accumulate", text))
+        return objectives
+
+    @cached_property
+    def _methods(self) -> dict[str, Method]:
+        return self._section("methods", "method", Method)
+
+    @cached_property
+    def _evaluations(self) -> dict[str, Evaluation]:
+        evaluations = self._section("evaluate", "evaluation", Evaluation)  # type: ignore[type-abstract]
+        for name, evaluation in evaluations.items():
+            self._check_needs(f"evaluate.{name}", self.config.evaluate[name], evaluation.needs())
+        return evaluations
+
+    @cached_property
+    def _trackers(self) -> dict[str, Tracker]:
+        return self._section("trackers", "tracker", Tracker)  # type: ignore[type-abstract]
+
+    def check(self) -> None:
+        """Build every part of a training and refuse all that is wrong at once; no data is read.
+
+        Raises:
+            ConfigError: parts that can't be built or combined, needs that are not met, fields that
+                no source has (of sources that know theirs without reading).
+        """
+        for part in _PARTS:
+            getattr(self, part)  # builds it, and notes why it can't be
+        self._raise()
+        self.check_fields(read=False)
+
+    def check_fields(self, *, read: bool = True) -> None:
+        """Refuse fields that no source has.
+
+        Args:
+            read: look into sources that must read data to know their columns.
+
+        Raises:
+            ConfigError: every such field; sources that can't be read.
+        """
+        config = self.config
+        fields: dict[str, Sequence[str] | None] = {}
+        for name, source in self.sources.items():
+            where = f"data.sources.{name}"
+            fields[name] = None
+            if source.source.columns_from_data and not read:
+                continue
+            try:
+                mistakes = source.mistakes()
+                self._problems += [(f"{where}.{path}", text) for path, text in mistakes]
+                fields[name] = None if mistakes else source.fields()
+            except DataError as error:
+                self._note(where, error)
+
+        def refuse(name: str, sources: Iterable[str]) -> str | None:
+            found = [fields[source] for source in sources]
+            known = {field for columns in found for field in columns or ()}
+            if None in found or name in known:
+                return None
+            which = "the source has no" if len(found) == 1 else "no source has a"
+            return f"{which} field {name!r}.{nearest(name, known)}"
+
+        for name, stream in config.streams.items():
+            where = f"streams.{name}.field" if stream.field else f"streams.{name}"
+            if fields and (text := refuse(stream.field or name, fields)):
+                self._problems.append((where, text))
+        for name, objective in self._objectives.items():
+            for field in objective.fields():
+                if text := refuse(field, fields):
+                    place = _place(f"objectives.{name}", config.objectives[name], field)
+                    self._problems.append((place, text))
+        for where, (kind, slot) in config.slots().items():
+            component = self.plugins.find(slot.use, kind)
+            named: list[str] = []
+            check_options(component, slot.options, {"source": named.append})
+            in_these = partial(refuse, sources=named or list(fields))
+            found = check_options(component, slot.options, {"field": in_these})
+            self._problems += [(f"{where}.{option}", text) for option, text in found]
+        self._raise()
 
     def model(self) -> PretrainingModel:
         """Build the whole model.
@@ -248,50 +404,22 @@ class Builder:
             ConfigError: every part that can't be built and every need that is not met.
         """
         config = self.config
-        _ = self.encoders  # their mistakes first: the rest would only repeat them
-        built: dict[str, dict[str, Any]] = {}
-        for section, kind, base in (
-            ("modules", "fusion", Fusion),
-            ("objectives", "objective", Objective),
-            ("methods", "method", Method),
-        ):
-            slots = {n: (f"{section}.{n}", s) for n, s in getattr(config, section).items()}
-            built[section] = {
-                name: part
-                for name, (where, slot) in slots.items()
-                if (part := self._construct(where, kind, slot, base)) is not None
-            }
-        for section in ("modules", "objectives"):
-            for name, part in built[section].items():
-                self._check_needs(f"{section}.{name}", part.needs())
-        for name, objective in built["objectives"].items():
-            for used in objective.uses():
-                if used not in config.modules:
-                    self._problems.append(
-                        f"{self.origin.of(f'objectives.{name}')}: no module is called {used!r} "
-                        f"under 'modules'.{nearest(used, config.modules)}"
-                    )
-            if not objective.separable and config.trainer.accumulate > 1:
-                self._problems.append(
-                    f"{self.origin.of('trainer.accumulate')}: {config.objectives[name].use} "
-                    "compares the samples of a batch with each other, so a batch can't be cut into "
-                    f"{config.trainer.accumulate} parts; set accumulate to 1"
-                )
+        modules, objectives, methods = self._modules, self._objectives, self._methods
         self._raise()
         drawn = config.trainer.objectives == "one"  # then weights are shares of the steps
         try:
             model = PretrainingModel(
                 {s: config.encoder_of(s) for s in self.config.streams},
-                self.encoders,
-                self.specs,
-                built["modules"],
-                built["objectives"],
+                self._encoders,
+                self._specs,
+                modules,
+                objectives,
                 {n: 1.0 if drawn else slot.weight for n, slot in config.objectives.items()},
-                built["methods"],
+                methods,
             )
         except ValueError as error:  # of an attach: "objectives.name: why"
             where, _, why = str(error).partition(": ")
-            raise ConfigError([f"{self.origin.of(where)}: {why}"]) from error
+            raise self.origin.error([(where, why)]) from error
         model.frozen = {n for n, s in config.encoder_slots().items() if s.freeze is True}
         for section, parts in (("modules", model.shared), ("objectives", model.objectives)):
             for name, part in parts.items():
@@ -302,21 +430,14 @@ class Builder:
         self.plugins.hook.polymodal_model_built(model=model, config=config)
         return model
 
-    def _check_needs(self, where: str, needs: Mapping[str, Need]) -> None:
+    def _check_needs(self, where: str, slot: Slot, needs: Mapping[str, Need]) -> None:
         for stream, need in needs.items():
-            if stream not in self.info:
-                hint = nearest(stream, self.specs)
-                self._problems.append(
-                    f"{self.origin.of(where)}: no stream is called {stream!r}.{hint}"
-                )
-                continue
-            unmet = need.unmet(self.info[stream])
-            if unmet:
-                fits = [s for s, info in self.info.items() if need.unmet(info) is None]
-                hint = f" Streams that would do: {', '.join(fits)}." if fits else ""
-                self._problems.append(
-                    f"{self.origin.of(where)}: on stream {stream!r} it {unmet}.{hint}"
-                )
+            if stream in self.config.streams and stream not in self._info:
+                continue  # it could not be built
+            try:
+                need.check(self._info, stream)
+            except ValueError as error:
+                self._note(_place(where, slot, stream), error, before=f"{slot.use}: ")
 
     def evaluations(self) -> dict[str, Evaluation]:
         """Build the evaluations.
@@ -324,17 +445,15 @@ class Builder:
         Raises:
             ConfigError: every one that can't be built, or reads a stream that does not exist.
         """
-        slots = {name: (f"evaluate.{name}", slot) for name, slot in self.config.evaluate.items()}
-        evaluations = self._all("evaluation", slots, Evaluation)
-        for name, evaluation in evaluations.items():
-            self._check_needs(f"evaluate.{name}", evaluation.needs())
+        evaluations = self._evaluations
         self._raise()
         return evaluations
 
     def trackers(self) -> dict[str, Tracker]:
         """Build the trackers."""
-        slots = {name: (f"trackers.{name}", slot) for name, slot in self.config.trackers.items()}
-        return self._all("tracker", slots, Tracker)
+        trackers = self._trackers
+        self._raise()
+        return trackers
 
     def requirements(self) -> list[Requirement]:
         """Return the plugins this run uses."""
@@ -355,6 +474,16 @@ def views_of(model: PretrainingModel) -> dict[str, View]:
 def fields_of(model: PretrainingModel) -> tuple[str, ...]:
     """Return the fields of the sample that objectives read."""
     return tuple(sorted({f for name in model.objectives for f in model.objective(name).fields()}))
+
+
+def _place(where: str, slot: Slot, word: str) -> str:
+    """Return the path of the option that says a word, or of the component."""
+    for option, value in slot.options.items():
+        if value == word:
+            return f"{where}.{option}"
+        if isinstance(value, list) and word in value:
+            return f"{where}.{option}.{value.index(word)}"
+    return where
 
 
 def _initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> None:

@@ -2,14 +2,22 @@
 
 import json
 import os
+import re
 import sys
 import traceback
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polymodal.errors import PolymodalError
+
+if TYPE_CHECKING:
+    from polymodal.plugins import Plugin
+
+DEBUG = "debug"  # the context's object where tracebacks are wanted
 
 app = typer.Typer(
     name="polymodal",
@@ -45,7 +53,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model, evaluate it and write everything to a directory."""
-    from polymodal.config import Origin, read_config
+    from polymodal.config import read_config
+    from polymodal.origin import Origin
 
     checked = read_config(config, overrides or [])
     from polymodal.distributed import rank
@@ -77,7 +86,8 @@ def train(
 @app.command()
 def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show what a config would train, without reading data."""
-    from polymodal.config import Origin, read_config
+    from polymodal.config import read_config
+    from polymodal.origin import Origin
 
     checked = read_config(config, overrides or [])
     from polymodal.planning import make_plan
@@ -199,32 +209,26 @@ def papers(
 
 
 @app.command()
-def plugins(as_json: AsJson = False) -> None:
+def plugins(
+    context: typer.Context,
+    requirements: Annotated[
+        bool, typer.Option("--requirements", help="Print lines for pip, versions pinned.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the plugins of this environment, broken and blocked ones with the reason."""
-    from polymodal.plugins import installed
+    from polymodal import plugins as loading
     from polymodal.tables import plugin_table
 
-    found = installed().all()
-    if as_json:
-        _print_json(
-            [
-                {
-                    "name": p.name,
-                    "distribution": p.distribution,
-                    "version": p.version,
-                    "interface": p.interface,
-                    "status": p.status,
-                    "error": p.error,
-                    "components": [
-                        {"name": c.name, "kind": c.kind, "summary": c.summary}
-                        for c in p.components.values()
-                    ],
-                }
-                for p in found
-            ]
-        )
+    found = loading.installed().all()
+    if requirements:
+        typer.echo("\n".join(loading.requirements(found)))
+    elif as_json:
+        _print_json([plugin.as_json() for plugin in found])
     else:
         plugin_table(found)
+        if context.obj == DEBUG:
+            _print_tracebacks(found)
 
 
 @app.command()
@@ -249,6 +253,7 @@ def describe(
 
 @app.command()
 def check(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(metavar="PLUGIN|COMPONENT", help="What to check.")],
     kind: Annotated[
         str | None, typer.Option(help="Where two kinds share the name: tokenizer, encoder ...")
@@ -258,7 +263,7 @@ def check(
     """Check a component, or all of a plugin, against what the core relies on."""
     from polymodal.testing.command import run_check
 
-    raise typer.Exit(run_check(target, kind, as_json))
+    raise typer.Exit(run_check(target, kind, as_json, debug=context.obj == DEBUG))
 
 
 def _add_plugin_commands(arguments: list[str]) -> None:
@@ -266,13 +271,33 @@ def _add_plugin_commands(arguments: list[str]) -> None:
     own = {command.name or command.callback.__name__ for command in app.registered_commands
            if command.callback}  # fmt: skip
     words = [word for word in arguments if not word.startswith("-")]
-    if not words or words[0] in own:
+    if words and words[0] in own:
         return
     from polymodal.plugins import installed
 
-    found = installed()
-    found.all()
-    found.hook.polymodal_commands(app=app)
+    for plugin in installed().all():
+        try:
+            installed().call(plugin.name, "polymodal_commands", app=app)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            sys.stderr.write(f"warning: the plugin {plugin.name!r} adds no commands: {reason}\n")
+
+
+def _print_tracebacks(plugins: "Iterable[Plugin]") -> None:
+    """Print where the modules of broken plugins raised."""
+    for plugin in plugins:
+        if plugin.traceback:
+            sys.stderr.write(f"\nThe plugin {plugin.name!r} raised:\n{plugin.traceback}")
+
+
+def _plugins_named(text: str) -> "list[Plugin]":
+    """Return the plugins of this environment that an error message speaks of."""
+    from polymodal.plugins import installed
+
+    with suppress(PolymodalError):  # POLYMODAL_PLUGINS itself may be what is wrong
+        found = installed()
+        return [found.get(n) for n in found.names() if re.search(rf"\b{re.escape(n)}\b", text)]
+    return []
 
 
 def main() -> None:
@@ -282,15 +307,15 @@ def main() -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         _add_plugin_commands(arguments)
-        app(args=arguments, prog_name="polymodal")
+        app(args=arguments, prog_name="polymodal", obj=DEBUG if debug else None)
     except (PolymodalError, OSError) as error:  # OSError: a full disk, no permission
         if debug:
             traceback.print_exc()
-        original = getattr(error, "plugin_traceback", None)
-        if debug and original:
-            sys.stderr.write(original)
+            _print_tracebacks(_plugins_named(str(error)))
         for line in str(error).splitlines():
             sys.stderr.write(f"error: {line}\n")
+        if "--json" in arguments:
+            _print_json({"errors": str(error).splitlines()})
         sys.exit(2)
 
 

@@ -25,8 +25,9 @@ from typing import Any
 
 import yaml
 
-from polymodal.config import Config, Origin, read_config
+from polymodal.config import Config, read_config
 from polymodal.errors import ConfigError, DataError, nearest
+from polymodal.origin import Origin
 from polymodal.run import config_values, write_text
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
+
+from polymodal.errors import nearest
 
 Value = TypeVar("Value")
 
@@ -22,6 +24,43 @@ The run offers, by argument name: to an encoder `spec` (TokenSpec of its streams
 objective, fusion, method or evaluation `info` (Mapping[str, StreamInfo]); to a tokenizer and an
 encoder `context` (Mapping[str, object], what the data sources expose beside samples).
 """
+
+
+@dataclass(frozen=True)
+class Names:
+    """The mark of an option whose value names something outside the component.
+
+    pydantic is handed, by kind, functions that return what is wrong with a name; a kind without
+    one is not checked.
+    """
+
+    kind: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Let pydantic check the name once its type is right."""
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str, info: Any) -> str:
+        refuse = (info.context or {}).get(self.kind)
+        problem = refuse(value) if refuse else None
+        if problem:
+            raise ValueError(problem)
+        return value
+
+
+# `stream: StreamName`, `pairs: list[tuple[StreamName, StreamName]]`: options that name a part of
+# the config. A wrong name is refused at its own line before the component is imported.
+StreamName = Annotated[str, Names("stream")]
+SourceName = Annotated[str, Names("source")]
+ObjectiveName = Annotated[str, Names("objective")]
+ModuleName = Annotated[str, Names("module")]
+FieldName = Annotated[str, Names("field")]
+"""A field of the source that the same component names; of any source if it names none."""
+FilePath = Annotated[str, Names("file")]
+"""A file that must exist when a run starts, or a glob that must match one."""
+FolderPath = Annotated[str, Names("folder")]
 
 
 @dataclass(frozen=True)
@@ -94,3 +133,21 @@ class Need:
         if self.causal and not info.causal:
             return "needs a causal encoder, but its encoder lets tokens see later ones: set causal"
         return None
+
+    def check(self, info: Mapping[str, StreamInfo], stream: str) -> None:
+        """Refuse a stream that does not exist or will not do.
+
+        Raises:
+            ValueError: why, and which streams would do.
+        """
+        if stream not in info:
+            raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
+        unmet = self.unmet(info[stream])
+        if unmet:
+            fits = [name for name, other in info.items() if self.unmet(other) is None]
+            hint = (
+                f"Streams that would do: {', '.join(fits)}"
+                if fits
+                else "No stream of this config does"
+            )
+            raise ValueError(f"stream {stream!r} {unmet}. {hint}.")

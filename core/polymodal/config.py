@@ -7,19 +7,19 @@ built (`polymodal.build`).
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as PydanticError
 
-from polymodal.errors import ConfigError, PluginError, nearest
-from polymodal.plugins import Component, Plugins, installed
-from polymodal.signature import read_signature
+from polymodal.errors import ConfigError, DataError, PluginError, closest, nearest
+from polymodal.files import find_files, find_folder
+from polymodal.options import Refusals, check_options, leads_in, reason, shown
+from polymodal.origin import UNRESOLVED, Origin, Problem, override, plain_values, read_yaml
+from polymodal.plugins import Plugins, installed
 
 
 class Section(BaseModel):
@@ -82,6 +82,15 @@ class SplitConfig(Section):
     column: str | None = None  # holds "train", "validation" or "test"
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        shares = self.validation + self.test
+        if self.column is not None and (shares or self.by is not None):
+            raise ValueError("give shares (validation, test, by) or a column, not both")
+        if shares >= 1:
+            raise ValueError(f"validation and test take {shares:g} of the rows: none is left")
+        return self
+
 
 class SourceSlot(Slot):
     """A data source, its share of the batches, and its splits."""
@@ -103,18 +112,28 @@ class DataConfig(Section):
     fit_samples: int = Field(50_000, ge=1)  # rows a learned vocabulary sees
 
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
     learning_rate: float = Field(5e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)  # of matrices; biases and norms have none
     final_weight_decay: float | None = Field(None, ge=0)  # reached by a cosine at the last step
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Decay, Decay] = (0.9, 0.98)
     epsilon: float = Field(1e-8, gt=0)
     warmup_steps: int = Field(0, ge=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_share: float = Field(0.0, ge=0, le=1)  # of the learning rate, at the last step
     clip: float | None = Field(1.0, gt=0)  # norm of the gradient
+
+
+def _known_device(device: str) -> str:
+    known = ("auto", "cpu", "cuda", "hpu", "mps", "mtia", "npu", "xla", "xpu")
+    if device.partition(":")[0] not in known:
+        raise ValueError(f"no kind of device is called {device!r}.{nearest(device, known)}")
+    return device
 
 
 class TrainerConfig(Section):
@@ -125,7 +144,7 @@ class TrainerConfig(Section):
     accumulate: int = Field(1, ge=1)  # micro-batches of a step
     objectives: Literal["all", "one"] = "all"  # one: drawn for each step, by weight
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_known_device)] = "auto"  # "cuda", "cuda:1", "mps" ...
     strategy: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies, or shards
     compile: bool = False  # torch.compile of every transformer block
     gradient_checkpointing: bool = False
@@ -210,6 +229,7 @@ _KINDS = {
     "evaluate": "evaluation",
     "trackers": "tracker",
 }
+_MISSING = ("is missing", "names no component: write use: plugin.component")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Names nn.ModuleDict has as its own attributes.
 _TAKEN = {
@@ -218,72 +238,33 @@ _TAKEN = {
 }
 
 
-class Origin:
-    """Where each value of a config was written, for error messages."""
-
-    def __init__(self, path: Path | None = None, overrides: Sequence[str] = ()):
-        self.path = path
-        self._lines: dict[str, int] = {}
-        self._overridden = {item.partition("=")[0] for item in overrides}
-        if path is not None:
-            self._walk(yaml.compose(path.read_text(encoding="utf-8")), "")
-
-    def _walk(self, node: yaml.Node | None, prefix: str) -> None:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                where = f"{prefix}.{key.value}" if prefix else str(key.value)
-                self._lines[where] = key.start_mark.line + 1
-                self._walk(value, where)
-        elif isinstance(node, yaml.SequenceNode):
-            for number, value in enumerate(node.value):
-                self._lines[f"{prefix}.{number}"] = value.start_mark.line + 1
-                self._walk(value, f"{prefix}.{number}")
-
-    def of(self, where: str) -> str:
-        """Return "file:line: path", or as much of it as is known."""
-        probe = where
-        while probe:
-            if any(key == probe or key.startswith(probe + ".") for key in self._overridden):
-                return f"command line: {where}"
-            if probe in self._lines:
-                return f"{self.path}:{self._lines[probe]}: {where}"
-            probe = probe.rpartition(".")[0]
-        return f"{self.path}: {where}" if self.path else where
-
-
 def read_config(
-    path: str | Path, overrides: Sequence[str] = (), *, plugins: Plugins | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    plugins: Plugins | None = None,
+    files: bool = True,
 ) -> Config:
     """Read a YAML file, apply `key=value` overrides, and check everything that text can tell.
+
+    Args:
+        path: of the file.
+        overrides: changes to it, as on the command line.
+        plugins: those of this environment unless given.
+        files: refuse options that name files and folders which do not exist.
 
     Raises:
         ConfigError: every mistake found, each with file, line, path and the nearest right name.
     """
     path = Path(path)
-    if not path.is_file():
-        names = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise ConfigError([f"{path}: no such file.{nearest(path.name, names)}"])
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = OmegaConf.create(text)
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8 text (byte {error.start})"]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not valid YAML: {_one_line(error)}"]) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError([f"{path}: {_one_line(error)}"]) from error
-    if not OmegaConf.is_dict(tree):
-        raise ConfigError([f"{path}: must hold keys and values, such as 'streams:'"])
-    for item in overrides:
-        if "=" not in item:
-            raise ConfigError([f"command line: {item!r} must be written key=value"])
-    try:
-        tree.merge_with_dotlist(list(overrides))
-        values: Any = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise ConfigError([f"{path}: {_one_line(error)}"]) from error
-    assert isinstance(values, dict)
-    return check_config(values, Origin(path, overrides), plugins=plugins)
+    tree = read_yaml(path)
+    origin = Origin(path, overrides)
+    problems = override(tree, overrides)
+    values, unresolved = plain_values(tree, origin)
+    absent: Refusals = {"file": _absent(find_files), "folder": _absent(find_folder)}
+    return _check(
+        values, origin, plugins or installed(), [*problems, *unresolved], absent if files else {}
+    )
 
 
 def check_config(
@@ -294,39 +275,89 @@ def check_config(
     Raises:
         ConfigError: every mistake found.
     """
-    origin = origin or Origin()
-    plugins = plugins or installed()
-    expanded = _expand(values)
+    return _check(values, origin or Origin(), plugins or installed(), [], {})
+
+
+def _check(
+    values: Mapping[str, Any],
+    origin: Origin,
+    plugins: Plugins,
+    unread: list[Problem],
+    absent: Refusals,
+) -> Config:
+    """Check values of which some could not be read; `absent` refuses files."""
     try:
-        config = Config.model_validate_json(json.dumps(expanded), strict=True)
-    except PydanticError as error:
-        problems = [f"{origin.of(where)}: {text}" for where, text in _structure(error, expanded)]
-        problems += _check_raw_slots(expanded, origin, plugins)
-        raise ConfigError(problems) from error
+        values = json.loads(json.dumps(_expand(values)))
     except TypeError as error:
         raise ConfigError([f"{origin.path}: {error}; use plain YAML values"]) from error
-    problems = []
-    try:
-        plugins.block(config.plugins.block)
-    except PluginError as error:
-        problems.append(f"{origin.of('plugins.block')}: {error}")
-    problems += _check_names(config, origin)
-    for where, (kind, slot) in config.slots().items():
-        problems += _check_slot(where, kind, slot.use, slot.options, origin, plugins)
-    if problems:
-        raise ConfigError(problems)
+    problems: list[Problem] = []
+    config = _validated(values, problems)
+    whole = not problems and not unread
+    if config is not None:
+        try:
+            plugins = plugins.without(config.plugins.block)
+        except PluginError as error:
+            problems.append(("plugins.block", str(error)))
+        problems += _check_names(config, plugins)
+        if whole:
+            problems += _check_whole(config)
+    refusals = {**absent, **_named(values, whole=whole)}
+    for where, kind, form, slot in _places(values):
+        problems += _check_slot(where, kind, form, slot, plugins, refusals)
+    if config is not None and not problems:
+        problems += _check_used(config)
+    # Of what could not be read, nothing further is known.
+    silent = tuple(where for where, _ in unread)
+    problems = [p for p in problems if not any(_within(p[0], where) for where in silent)]
+    if unread or problems or config is None:
+        raise origin.error([*unread, *problems])
     return config
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _within(where: str, section: str) -> bool:
+    return where == section or where.startswith(f"{section}.")
+
+
+def _absent(find: Callable[[str], object]) -> Callable[[str], str | None]:
+    def refuse(name: str) -> str | None:
+        try:
+            find(name)
+        except DataError as error:
+            return str(error)
+        return None
+
+    return refuse
+
+
+def _named(values: Mapping[str, Any], *, whole: bool) -> Refusals:
+    """Return what refuses names that a config's values do not have, by kind.
+
+    Unless the config is whole, a section that is not there may only be misspelt.
+    """
+
+    def refuse(kind: str, section: Any) -> Callable[[str], str | None]:
+        def problem(name: str) -> str | None:
+            known = section if isinstance(section, dict) else {}
+            if name in known or not (known or whole):
+                return None
+            return f"no {kind} is called {name!r}.{nearest(name, known)}"
+
+        return problem
+
+    data = values.get("data")
+    return {
+        "stream": refuse("stream", values.get("streams")),
+        "module": refuse("module", values.get("modules")),
+        "objective": refuse("objective", values.get("objectives")),
+        "source": refuse("source", data.get("sources") if isinstance(data, Mapping) else None),
+    }
 
 
 def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
     """Let a bare component name stand for `{use: name}`."""
 
     def slot(value: Any) -> Any:
-        return {"use": value} if isinstance(value, str) else value
+        return {"use": value} if isinstance(value, str) and value != UNRESOLVED else value
 
     values = dict(values)
     for part in _KINDS:
@@ -352,30 +383,102 @@ def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _structure(error: PydanticError, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Say what pydantic found in our words: (path, text), each path once."""
+def _validated(values: Mapping[str, Any], problems: list[Problem]) -> Config | None:
+    """Return the config without what is wrong in it, and note what that is; None: too much is."""
+    for again in range(4):  # what is left can be wrong for another reason
+        try:
+            return Config.model_validate_json(json.dumps(values), strict=True)
+        except PydanticError as error:
+            found = _structure(error, values)
+            # What is missing after the first time was taken out here.
+            problems += [p for p in found if not (again and p[1].startswith(_MISSING))]
+            values = deepcopy(values)
+            for where, _ in found:
+                _remove(values, where.split("."))
+    return None
+
+
+def _remove(values: Any, steps: Sequence[str]) -> None:
+    """Take out a value; for one that is missing, the section that lacks it."""
+    places = []
+    for step in steps:
+        if not isinstance(values, dict) or step not in values:
+            break
+        places.append((values, step))
+        values = values[step]
+    if places:
+        section, key = places[-1]
+        section.pop(key)
+
+
+def _structure(error: PydanticError, values: Mapping[str, Any]) -> list[Problem]:
+    """Say what pydantic found in our words, each path once."""
     found: dict[str, str] = {}
-    for item in error.errors(include_url=False):
-        steps = [str(step) for step in item["loc"] if not _is_branch(step)]
-        where = ".".join(steps)
+    unknown: dict[str, str] = {}  # what was meant by unknown keys: path, nearest known path
+    items = error.errors(include_url=False)
+    for item in items:
         if item["type"] == "extra_forbidden":
-            known = _known_keys(steps[:-1])
-            found[where] = f"unknown key {steps[-1]!r}.{nearest(steps[-1], known)}"
+            *outer, key = (str(step) for step in item["loc"])
+            section = _section(outer)
+            match = closest(key, section)
+            where = ".".join([*outer, key])
+            found[where] = f"unknown key {key!r}.{nearest(key, section)}"
+            if match:
+                unknown[".".join([*outer, match])] = where
+    for item in items:
+        steps, value, branch = _follow(item, values)
+        where = ".".join(steps)
+        if item["type"] == "extra_forbidden" or where in found or where in unknown:
+            continue
+        if branch == "other":
+            continue
+        if item["type"] == "missing" and steps[-1] == "use":
+            assert isinstance(value, dict)
+            meant = closest("use", value)
+            found[where] = _MISSING[1] + (f". Did you mean 'use' by {meant!r}?" if meant else "")
         elif item["type"] == "missing":
-            found[where] = "is missing"
-        elif where not in found:
-            shown = "" if isinstance(item["input"], dict | list) else f", got {item['input']!r}"
-            found[where] = item["msg"][0].lower() + item["msg"][1:] + shown
+            found[where] = _MISSING[0]
+        elif item["type"] in ("model_type", "dict_type", "model_attributes_type"):
+            found[where] = (
+                "is empty: give it keys and values, or remove it"
+                if item["input"] is None
+                else f"must hold keys and values, got {shown(item['input'])}"
+            )
+        elif branch == "name":
+            found[where] = (
+                f"must be a component ({{use: ...}}) or the name of one under '{steps[-1]}s', "
+                f"got {shown(item['input'])}"
+            )
+        else:
+            told = item["type"] == "value_error" or isinstance(item["input"], dict | list)
+            found[where] = reason(item) + ("" if told else f", got {item['input']!r}")
     return list(found.items())
 
 
-def _is_branch(step: object) -> bool:
-    """Whether a step of pydantic's location names a branch of a union, not a key."""
-    return isinstance(step, str) and (step in {"str", "Slot", "EncoderSlot", "bool", "float"}
-                                      or step.startswith(("list[", "dict[")))  # fmt: skip
+def _follow(item: Any, values: Any) -> tuple[list[str], Any, str | None]:
+    """Return the keys of pydantic's location, the value there, and which form it speaks of.
+
+    Where a name or a component may stand: "name", "component", or "other" for the form that was
+    not meant.
+    """
+    steps, form = [], None
+    *_, last = item["loc"] or [None]
+    for step in item["loc"]:
+        if leads_in(values, step):
+            values = values[step]
+        elif step in ("str", "Slot", "EncoderSlot"):
+            form = "name" if step == "str" else "component"
+            if isinstance(values, dict) == (step == "str"):
+                form = "other"
+            continue
+        elif step is not last or item["type"] != "missing":
+            continue  # a branch of another union
+        steps.append(str(step))
+    return steps, values, form
 
 
-def _known_keys(steps: Sequence[str]) -> list[str]:
+def _section(steps: Sequence[str]) -> list[str]:
+    """Return the keys that the section of this path can have."""
     section: Any = Config
     for step in steps:
         fields = getattr(section, "model_fields", None)
@@ -389,52 +492,57 @@ def _known_keys(steps: Sequence[str]) -> list[str]:
     return list(getattr(section, "model_fields", {}))
 
 
-def _check_raw_slots(values: Mapping[str, Any], origin: Origin, plugins: Plugins) -> list[str]:
-    """Check the components of a config whose structure is wrong elsewhere: all mistakes at once."""
-    places: list[tuple[str, str, type[Slot], Any]] = []
-    types: dict[str, type[Slot]] = {
+def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str, type[Slot], Any]]:
+    """Yield every place for a component: path, kind wanted, form, and what stands there."""
+    forms: dict[str, type[Slot]] = {
         "encoders": EncoderSlot,
         "modules": TrainedSlot,
         "objectives": ObjectiveSlot,
     }
+
+    def entries(section: Any) -> Iterable[tuple[str, Any]]:
+        return section.items() if isinstance(section, dict) else ()
+
+    for name, stream in entries(values.get("streams")):
+        for kind in ("tokenizer", "encoder", "reader"):
+            form = EncoderSlot if kind == "encoder" else Slot
+            if isinstance(stream, dict):
+                yield f"streams.{name}.{kind}", kind, form, stream.get(kind)
     for part, kind in _KINDS.items():
-        section = values.get(part)
-        if isinstance(section, Mapping):
-            for name, slot in section.items():
-                places.append((f"{part}.{name}", kind, types.get(part, Slot), slot))
-    streams = values.get("streams")
-    for name, stream in streams.items() if isinstance(streams, Mapping) else ():
-        if isinstance(stream, Mapping):
-            for kind in ("tokenizer", "encoder", "reader"):
-                slot_type = EncoderSlot if kind == "encoder" else Slot
-                places.append((f"streams.{name}.{kind}", kind, slot_type, stream.get(kind)))
+        for name, slot in entries(values.get(part)):
+            yield f"{part}.{name}", kind, forms.get(part, Slot), slot
     data = values.get("data")
-    sources = data.get("sources") if isinstance(data, Mapping) else None
-    for name, slot in sources.items() if isinstance(sources, Mapping) else ():
-        places.append((f"data.sources.{name}", "source", SourceSlot, slot))
-    problems = []
-    for where, kind, slot_type, slot in places:
-        if isinstance(slot, Mapping) and isinstance(slot.get("use"), str):
-            options = {k: v for k, v in slot.items() if k not in slot_type.model_fields}
-            problems += _check_slot(where, kind, slot["use"], options, origin, plugins)
-    return problems
+    for name, slot in entries(data.get("sources") if isinstance(data, dict) else None):
+        yield f"data.sources.{name}", "source", SourceSlot, slot
 
 
-def _check_names(config: Config, origin: Origin) -> list[str]:
-    problems = []
-    if not config.streams:
-        problems.append(f"{origin.of('streams')}: needs at least one stream")
-    if config.objectives and not config.data.sources:
-        problems.append(f"{origin.of('data.sources')}: needs at least one source")
+def _check_slot(
+    where: str, kind: str, form: type[Slot], slot: Any, plugins: Plugins, refusals: Refusals
+) -> list[Problem]:
+    """Check a component by name and the text of its constructor."""
+    if not isinstance(slot, dict) or not isinstance(slot.get("use"), str):
+        return []  # the shape of the config says what is wrong
+    try:
+        component = plugins.find(slot["use"], kind)
+    except PluginError as error:
+        return [(f"{where}.use", str(error))]
+    options = {key: value for key, value in slot.items() if key not in form.model_fields}
+    return [
+        (f"{where}.{option}" if option else where, text)
+        for option, text in check_options(component, options, refusals)
+    ]
+
+
+def _check_names(config: Config, plugins: Plugins) -> list[Problem]:
+    """Check the names of parts, and where streams name a tokenizer or an encoder."""
+    problems: list[Problem] = []
     sections = {part: getattr(config, part) for part in ("streams", *_KINDS)}
     for part, section in {**sections, "data.sources": config.data.sources}.items():
         for name in section:
             if not _NAME.match(name):
-                problems.append(
-                    f"{origin.of(f'{part}.{name}')}: {name!r} is no name: use letters, digits, _"
-                )
+                problems.append((f"{part}.{name}", f"{name!r} is no name: use letters, digits, _"))
             elif name in _TAKEN:
-                problems.append(f"{origin.of(f'{part}.{name}')}: the name {name!r} is taken")
+                problems.append((f"{part}.{name}", f"the name {name!r} is taken"))
     for name, stream in config.streams.items():
         for what, value, named in (
             ("tokenizer", stream.tokenizer, config.tokenizers),
@@ -442,17 +550,37 @@ def _check_names(config: Config, origin: Origin) -> list[str]:
         ):
             where = f"streams.{name}.{what}"
             if isinstance(value, str) and value not in named:
-                problems.append(
-                    f"{origin.of(where)}: no {what} is called {value!r} under "
-                    f"'{what}s'.{nearest(value, named)}"
-                )
+                text = f"no {what} is called {value!r} under '{what}s'."
+                if value in config.streams:
+                    text += f" To share that of the stream {value!r}, move it there."
+                else:
+                    text += nearest(value, named) or plugins.nearest_component(value, what)
+                problems.append((where, text))
             if not isinstance(value, str) and name in named:
                 problems.append(
-                    f"{origin.of(where)}: {name!r} already stands under '{what}s'; "
-                    f"write '{what}: {name}' to use that one, or rename it"
+                    (
+                        where,
+                        f"{name!r} already stands under '{what}s'; write '{what}: {name}' to use "
+                        "that one, or rename it",
+                    )
                 )
+    return problems
+
+
+def _check_whole(config: Config) -> list[Problem]:
+    """Check what only a config with every part right in itself can get wrong."""
+    problems: list[Problem] = []
+    if not config.streams:
+        problems.append(("streams", "needs at least one stream"))
+    if config.objectives and not config.data.sources:
+        problems.append(("data.sources", "needs at least one source"))
+    if config.data.sources and all(s.weight == 0 for s in config.data.sources.values()):
+        for name in config.data.sources:
+            problems.append(
+                (f"data.sources.{name}.weight", "every source has weight 0: nothing is trained on")
+            )
     if config.trainer.max_steps is None and config.trainer.epochs is None:
-        problems.append(f"{origin.of('trainer')}: needs max_steps or epochs")
+        problems.append(("trainer", "needs max_steps or epochs"))
     sizes = {"data.batch_size": config.data.batch_size}
     for name, slot in config.objectives.items():
         where = f"objectives.{name}.batch_size"
@@ -460,79 +588,49 @@ def _check_names(config: Config, origin: Origin) -> list[str]:
             sizes[where] = slot.batch_size
             if config.trainer.objectives == "all":
                 problems.append(
-                    f"{origin.of(where)}: objectives that share a step share its batch; remove it, "
-                    "or set trainer.objectives to one"
+                    (
+                        where,
+                        "objectives that share a step share its batch; remove it, or set "
+                        "trainer.objectives to one",
+                    )
                 )
     if config.data.tokens is None:
         for where, size in sizes.items():
             if size % config.trainer.accumulate:
                 problems.append(
-                    f"{origin.of('trainer.accumulate')}: {config.trainer.accumulate} does not "
-                    f"divide {where} {size}"
+                    (
+                        "trainer.accumulate",
+                        f"{config.trainer.accumulate} does not divide {where} {size}",
+                    )
                 )
     return problems
 
 
-def _check_slot(
-    where: str,
-    kind: str,
-    use: str,
-    options: Mapping[str, Any],
-    origin: Origin,
-    plugins: Plugins,
-) -> list[str]:
-    try:
-        component = plugins.find(use, kind)
-    except PluginError as error:
-        return [f"{origin.of(f'{where}.use')}: {error}"]
-    return [
-        f"{origin.of(f'{where}.{option}' if option else where)}: {text}"
-        for option, text in check_options(component, options)
-    ]
-
-
-def check_options(component: Component, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what is wrong with the options of a component: (option, what)."""
-    try:
-        signature = read_signature(component.target)
-    except ImportError:
-        return []  # loading it will say which package is missing
-    problems = []
-    for name, option in signature.options.items():
-        if option.required and name not in options:
-            problems.append(("", f"{component.name} needs the option {name!r} ({option.shown})"))
-    for name, value in options.items():
-        if name not in signature.options:
-            hint = nearest(name, signature.options) or " It has no options."
-            problems.append((name, f"{component.name} has no option {name!r}.{hint}"))
-            continue
-        text = check_value(signature.options[name].annotation, value)
-        if text:
-            shown = signature.options[name].shown
-            problems.append((name, f"must be {shown}, got {value!r} ({text})"))
+def _check_used(config: Config) -> list[Problem]:
+    """Check that every part which others name is named by one."""
+    problems: list[Problem] = []
+    for what in ("tokenizer", "encoder"):
+        used = {getattr(stream, what) for stream in config.streams.values()
+                if isinstance(getattr(stream, what), str)}  # fmt: skip
+        for name in getattr(config, f"{what}s"):
+            if name not in used:
+                text = f"no stream has '{what}: {name}'; name it in one, or remove it"
+                problems.append((f"{what}s.{name}", text))
+    mentioned = {word for _, slot in config.slots().values() for word in words(slot.options)}
+    for name in config.modules:
+        if name not in mentioned:
+            problems.append((f"modules.{name}", "nothing uses it; name it in an objective"))
     return problems
 
 
-def check_value(annotation: Any, value: Any) -> str | None:
-    """Return what is wrong with a YAML value for an annotation, or None.
-
-    JSON's strict mode is YAML's sense of types: a list will do for a tuple, "3" not for 3.
-    """
-    try:
-        adapter = TypeAdapter(annotation)
-    except PydanticSchemaGenerationError:
-        return None  # not a type YAML can give; the constructor decides
-    try:
-        adapter.validate_json(json.dumps(value), strict=True)
-    except PydanticError as error:
-        first = error.errors(include_url=False)[0]
-        return str(first["msg"][0].lower() + first["msg"][1:])
-    return None
-
-
-def convert(annotation: Any, value: Any) -> Any:
-    """Return a YAML value as the annotation's type (a list as a tuple, say)."""
-    try:
-        return TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
-    except PydanticSchemaGenerationError:
-        return value
+def words(value: Any) -> Iterator[str]:
+    """Yield every string within a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from words(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from words(item)

@@ -28,13 +28,22 @@ class UnreadableError(PolymodalError):
     """A single record that can't be used; the run counts it, writes the reason down and goes on."""
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one, if any is near."""
+    matches = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the sentence " Did you mean 'x'?" for a near match, else nothing."""
+    match = closest(name, known)
+    return "" if match is None else f" Did you mean {match!r}?"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the sentence " Did you mean 'x'?" for a near match, else the known names."""
     names = sorted(known)
-    matches = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if matches:
-        return f" Did you mean {matches[0]!r}?"
     if not names:
         return ""
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return f" Known: {shown}."
+    return suggest(name, names) or f" Known: {shown}."

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from polymodal.build import Builder
-from polymodal.config import Config, Origin
+from polymodal.config import Config
 from polymodal.errors import ConfigError
 from polymodal.model import PretrainingModel
+from polymodal.origin import Origin
 from polymodal.plugins import Plugins
 
 
@@ -21,8 +22,6 @@ def make_plan(
         ConfigError: parts that can't be built or combined, all at once.
     """
     builder, model = _build(config, origin, plugins)
-    builder.evaluations()
-    builder.trackers()
     sources = config.data.sources
     weights = {name: slot.weight for name, slot in sources.items()}
     by_rows = any(weight is None for weight in weights.values())
@@ -91,11 +90,13 @@ def _build(
     builder = Builder(config, origin, plugins=plugins)
     try:
         with torch.device("meta"):
+            builder.check()
             return builder, builder.model()
     except (ConfigError, NotImplementedError, RuntimeError):
         # Some libraries compute while they build, which the meta device refuses. A mistake of the
         # config shows again here.
         builder = Builder(config, origin, plugins=plugins)
+        builder.check()
         return builder, builder.model()
 
 

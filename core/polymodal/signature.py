@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+from polymodal import component
+
 MISSING: Final = object()
 
 
@@ -52,6 +54,13 @@ _NAMES: Final[Mapping[str, Any]] = {
     "Sequence": collections.abc.Sequence,
     "Iterable": collections.abc.Iterable,
     "Mapping": collections.abc.Mapping,
+    "StreamName": component.StreamName,
+    "SourceName": component.SourceName,
+    "ObjectiveName": component.ObjectiveName,
+    "ModuleName": component.ModuleName,
+    "FieldName": component.FieldName,
+    "FilePath": component.FilePath,
+    "FolderPath": component.FolderPath,
 }
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from polymodal.errors import UnreadableError
 
@@ -15,6 +15,9 @@ class Source(ABC):
     Must be picklable: data workers read rows. A row that can't be read is an UnreadableError in
     its place, so that order never shifts.
     """
+
+    columns_from_data: ClassVar[bool] = False
+    """Whether `columns` has to read data; if not, wrong field names are refused without."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -39,21 +39,27 @@ class SplitSource:
         self._split = split or SplitConfig()
         self._rows: dict[Split, np.ndarray] | None = None
 
+    def mistakes(self) -> list[tuple[str, str]]:
+        """Return what its `fields` and `split` say of columns it does not have: (path, what)."""
+        columns = self.source.columns()
+        wanted = {f"fields.{new}": old for new, old in self._fields.items()}
+        wanted |= {"split.by": self._split.by, "split.column": self._split.column}
+        return [
+            (where, f"the source has no column {column!r}.{nearest(column, columns)}")
+            for where, column in wanted.items()
+            if column is not None and column not in columns
+        ]
+
     def fields(self) -> tuple[str, ...]:
         """Return the names of its fields, renamed.
 
         Raises:
-            DataError: `fields` names a column the source does not have.
+            DataError: `fields` or `split` name a column the source does not have.
         """
-        columns = self.source.columns()
-        for new, old in self._fields.items():
-            if old is not None and old not in columns:
-                raise DataError(
-                    f"data.sources.{self.name}.fields.{new}: the source has no column "
-                    f"{old!r}.{nearest(old, columns)}"
-                )
+        for where, text in self.mistakes():
+            raise DataError(f"data.sources.{self.name}.{where}: {text}")
         moved = {*self._fields, *self._fields.values()}
-        kept = [column for column in columns if column not in moved]
+        kept = [column for column in self.source.columns() if column not in moved]
         return (*kept, *(new for new, old in self._fields.items() if old is not None))
 
     def rows_of(self, split: Split) -> np.ndarray:
@@ -83,20 +89,12 @@ class SplitSource:
         kept.update({new: row.get(old) for new, old in self._fields.items() if old is not None})
         return kept
 
-    def _column(self, name: str) -> list[Any]:
-        columns = self.source.columns()
-        if name not in columns:
-            raise DataError(
-                f"data.sources.{self.name}.split: the source has no column "
-                f"{name!r}.{nearest(name, columns)}"
-            )
-        return self.source.column(name)
-
     def _share_out(self) -> dict[Split, np.ndarray]:
+        self.fields()  # refuses columns that do not exist
         split, size = self._split, len(self.source)
         every = np.arange(size)
         if split.column is not None:
-            values = [str(value) for value in self._column(split.column)]
+            values = [str(value) for value in self.source.column(split.column)]
             rows = {s: np.array([i for i, v in enumerate(values) if v == s], int) for s in SPLITS}
             if size and not any(len(found) for found in rows.values()):
                 raise DataError(
@@ -106,7 +104,7 @@ class SplitSource:
             return rows
         if split.validation + split.test == 0:
             return {"train": every, "validation": every[:0], "test": every[:0]}
-        groups = every.tolist() if split.by is None else self._column(split.by)
+        groups = every.tolist() if split.by is None else self.source.column(split.by)
         order = sorted(set(groups), key=lambda group: hash_words(split.seed, group))
         sizes: dict[Any, int] = dict.fromkeys(order, 0)
         for group in groups:

@@ -15,16 +15,17 @@ from polymodal.average import WeightAverage
 from polymodal.batch import Batch
 from polymodal.build import Builder, fields_of, views_of
 from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from polymodal.config import Config, Origin
+from polymodal.config import Config
 from polymodal.device import choose_device
 from polymodal.distributed import rank, world_size
-from polymodal.errors import DataError, nearest
+from polymodal.errors import DataError
 from polymodal.evaluation import Score
 from polymodal.fitting import fit_tokenizers
 from polymodal.loader import PackedDataset, load_batches, token_counts
 from polymodal.metrics import Window, plain
 from polymodal.noise import hash_words
 from polymodal.optimization import Optimization
+from polymodal.origin import Origin
 from polymodal.parallel import barrier
 from polymodal.plugins import Plugins
 from polymodal.probing import ModelProbe, run_evaluations
@@ -84,11 +85,18 @@ class Training:
                 )
             self._check_same()
         # Everything a config can get wrong shows here, before data is read or files are written.
+        self.builder.check()
         self.model = self.builder.model()
         self.evaluations = self.builder.evaluations()
         self.trackers = self.builder.trackers()
         self.sources = self.builder.sources
-        self._check_fields()
+        self.builder.check_fields()
+        self.mixture = Mixture(
+            {name: source.size("train") for name, source in self.sources.items()},
+            weights={name: slot.weight for name, slot in config.data.sources.items()},
+            seed=config.seed,
+        )
+        self.total = self._total_steps()
         barrier()  # every rank has looked at the directory before the first writes to it
         if rank() == 0:
             self.directory.begin(config)
@@ -102,12 +110,6 @@ class Training:
         self.tokenizers = {n: r.tokenizer for n, r in self.builder.readings.items()}
         self.model.to(self.device)
         self._adjust_blocks()
-        self.mixture = Mixture(
-            {name: source.size("train") for name, source in self.sources.items()},
-            weights={name: slot.weight for name, slot in config.data.sources.items()},
-            seed=config.seed,
-        )
-        self.total = self._total_steps()
         self.optimization = Optimization(self.model, config, self.device)
         self.average = WeightAverage(self.model, config.trainer.ema) if config.trainer.ema else None
         self.step = 0  # optimisation steps done
@@ -128,17 +130,6 @@ class Training:
                 raise DataError(
                     f"{self.directory.path} holds a run with another {name!r}; resume it with the "
                     "config it was started with, or choose another --out"
-                )
-
-    def _check_fields(self) -> None:
-        """Refuse a stream whose field no source has, before training on nothing."""
-        known = {field for source in self.sources.values() for field in source.fields()}
-        for name, reading in self.builder.readings.items():
-            if reading.field not in known:
-                where = self.builder.origin.of(f"streams.{name}")
-                raise DataError(
-                    f"{where}: no source has a field {reading.field!r}."
-                    f"{nearest(reading.field, known)}"
                 )
 
     def _adjust_blocks(self) -> None:

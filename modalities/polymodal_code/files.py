@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal import DataError, Source, UnreadableError
+from polymodal.component import FolderPath
 
 # What an extension says about the language; files of other extensions have none.
 LANGUAGES = {
@@ -35,7 +36,7 @@ class CodeFiles(Source):
     def __init__(
         self,
         *,
-        folder: str,
+        folder: FolderPath,
         extensions: Sequence[str] = (".py",),
         exclude: Sequence[str] = (),
         max_bytes: int = 1_000_000,

@@ -8,6 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, trainers
 
 from polymodal import Tokens
+from polymodal.component import FilePath
 from polymodal_genome.letters import AMBIGUOUS, BASES
 from polymodal_genome.spec import GenomeSpec
 from polymodal_genome.strands import check_probability, check_sequence, prepared
@@ -45,7 +46,7 @@ class BaseBytePairs(SubwordTokenizer):
         self,
         *,
         vocabulary_size: int | None = None,
-        file: str | None = None,
+        file: FilePath | None = None,
         max_tokens: int = 512,
         mark_ends: bool = False,
         reverse_complement: float = 0.0,

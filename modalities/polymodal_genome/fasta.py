@@ -1,6 +1,5 @@
 """Sequences of FASTA and FASTQ files as rows: whole records, windows side by side, or drawn."""
 
-import glob
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from polymodal import DataError, Source, UnreadableError
+from polymodal.component import FilePath
+from polymodal.files import find_files
 from polymodal_genome.letters import check_letters
 from polymodal_genome.records import GZIP, Indexed, InMemory, Records
 
@@ -46,7 +47,7 @@ class Fasta(Source):
     def __init__(
         self,
         *,
-        files: Sequence[str],
+        files: Sequence[FilePath],
         window: int | None = None,
         stride: int | None = None,
         windows: int | None = None,
@@ -79,18 +80,11 @@ class Fasta(Source):
 
     @cached_property
     def _catalogue(self) -> "_Catalogue":
-        paths = []
-        for name in self.files:
-            found = sorted(glob.glob(str(Path(name).expanduser()), recursive=True))
-            if not found:
-                raise DataError(f"there is no file {name}")
-            paths += [Path(path) for path in found]
+        paths = find_files(self.files)
         opened = [self._open(path) for path in paths]
         return _Catalogue.of(paths, opened, self)
 
     def _open(self, path: Path) -> Records:
-        if not path.is_file():
-            raise DataError(f"{path} is no file")
         with path.open("rb") as file:
             begin = file.read(2)
         size = path.stat().st_size * (4 if begin == GZIP else 1)

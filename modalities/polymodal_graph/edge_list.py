@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from polymodal.component import FilePath
 from polymodal.errors import DataError, UnreadableError
 from polymodal.source import Sample, Source
 from polymodal_graph.graph import Graph
@@ -47,10 +48,10 @@ class EdgeListSource(Source):
 
     def __init__(
         self,
-        edges: str,
+        edges: FilePath,
         *,
-        nodes: str | None = None,
-        graphs: str | None = None,
+        nodes: FilePath | None = None,
+        graphs: FilePath | None = None,
         source: str = "source",
         target: str = "target",
         node: str = "node",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from polymodal.component import FilePath
 from polymodal.errors import DataError
 from polymodal.source import Sample, Source
 from polymodal_graph.edge_list import EdgeListSource
@@ -60,9 +61,9 @@ class NeighbourhoodSource(Source):
 
     def __init__(
         self,
-        path: str,
+        path: FilePath,
         *,
-        nodes: str | None = None,
+        nodes: FilePath | None = None,
         fanouts: list[int] | None = None,
         subgraph: Literal["induced", "sampled"] = "induced",
         undirected: bool = False,

@@ -174,7 +174,9 @@ class GraphNetwork(Encoder):
     ):
         super().__init__()
         if not spec.edges:
-            raise ValueError("graph.gnn takes tokens with edges, but their tokenizer makes none")
+            raise ValueError(
+                "it takes tokens with edges, their tokenizer makes none: tokenize by graph.nodes"
+            )
         if layer not in ("gin", "gcn", "gat", "sage", "gps"):
             raise ValueError(f"layer must be gin, gcn, gat, sage or gps, got {layer!r}")
         if norm not in ("layer", "graph", "none"):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from polymodal.component import FilePath
 from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
 
 BYTES = 256
@@ -93,7 +94,7 @@ class BytePairs(SubwordTokenizer):
         self,
         *,
         vocabulary_size: int | None = None,
-        file: str | None = None,
+        file: FilePath | None = None,
         max_tokens: int = 512,
         mark_ends: bool = True,
         lower_case: bool = False,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from polymodal.component import FilePath
 from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
 
 INSIDE = "##"  # what a piece inside a word begins with
@@ -38,7 +39,7 @@ class WordPiece(SubwordTokenizer):
         self,
         *,
         vocabulary_size: int | None = None,
-        file: str | None = None,
+        file: FilePath | None = None,
         max_tokens: int = 512,
         mark_ends: bool = True,
         lower_case: bool = True,

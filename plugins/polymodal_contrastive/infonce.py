@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Encoded
@@ -59,9 +59,9 @@ class InfoNCE(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        streams: list[str],
-        anchor: str | None = None,
-        pairs: list[tuple[str, str]] | None = None,
+        streams: list[StreamName],
+        anchor: StreamName | None = None,
+        pairs: list[tuple[StreamName, StreamName]] | None = None,
         symmetric: bool = True,
         dim: int = 256,
         heads: HeadKind = "linear",

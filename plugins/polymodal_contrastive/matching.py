@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.model import PretrainingModel
 from polymodal.noise import hash_words
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_contrastive.losses import single
 from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
-from polymodal_fusion import fuse
+from polymodal_fusion import check_fusion, fuse
 
 
 def repaired(
@@ -64,8 +65,8 @@ class Matching(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        streams: list[str],
-        fusion: str,
+        streams: list[StreamName],
+        fusion: ModuleName,
         fusion_width: int | None = None,
         negatives: Literal["first", "second", "both"] = "second",
         same: str | None = None,
@@ -92,6 +93,14 @@ class Matching(Objective):
     def fields(self) -> tuple[str, ...]:
         """Return the field that `same` names."""
         return self.read
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit.
+
+        Raises:
+            ValueError: it reads other streams, or its vectors have another width.
+        """
+        check_fusion(model.module(self.fusion), self.streams, width=self.width)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion."""

@@ -5,9 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from polymodal.component import FolderPath
 from polymodal.errors import DataError
+from polymodal.files import find_folder
 from polymodal_data.columns import Columns
-from polymodal_data.files import find_folder
 from polymodal_data.metadata import MEDIA, NAMES, is_text, joined
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
 
@@ -30,7 +31,7 @@ class Folder(StoredSource):
         ValueError: no extensions.
     """
 
-    def __init__(self, *, folder: str, extensions: list[str] | None = None):
+    def __init__(self, *, folder: FolderPath, extensions: list[str] | None = None):
         if extensions is not None and not extensions:
             raise ValueError("extensions must name at least one, or be left out")
         self.folder = folder

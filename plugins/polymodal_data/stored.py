@@ -162,6 +162,7 @@ def _write_whole(
 class StoredSource(Source):
     """A source whose rows are stored; the first `len` or row makes or maps them."""
 
+    columns_from_data = True
     finished: tuple[str, ...] = ()
     """Fields that `_finish` replaces."""
 

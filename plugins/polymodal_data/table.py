@@ -8,10 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polymodal.component import FilePath
 from polymodal.errors import DataError, UnreadableError, nearest
+from polymodal.files import find_files
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable, read_delimited
-from polymodal_data.files import extension, find_files
+from polymodal_data.files import extension
 from polymodal_data.json_records import read_json, read_json_lines
 from polymodal_data.lines import check_encoding
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
@@ -81,7 +83,7 @@ class Table(StoredSource):
     def __init__(
         self,
         *,
-        path: str | list[str],
+        path: FilePath | list[FilePath],
         columns: list[str] | None = None,
         where: Mapping[str, str | int | float | bool | list[str | int | float | bool] | None]
         | None = None,

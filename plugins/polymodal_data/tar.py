@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from polymodal.component import FilePath
 from polymodal.errors import DataError
+from polymodal.files import find_files
 from polymodal_data.archive import Archive, Member
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
-from polymodal_data.files import find_files
 from polymodal_data.metadata import MEDIA, NAMES, is_text, joined
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
 
@@ -49,7 +50,7 @@ class Tar(StoredSource):
         ValueError: an option that makes no sense.
     """
 
-    def __init__(self, *, path: str | list[str], layout: Layout = "auto"):
+    def __init__(self, *, path: FilePath | list[FilePath], layout: Layout = "auto"):
         if not path:
             raise ValueError("path must name at least one tar")
         self.path = [path] if isinstance(path, str) else list(path)

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from polymodal.component import FilePath
 from polymodal.errors import UnreadableError
+from polymodal.files import find_files
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
-from polymodal_data.files import find_files
 from polymodal_data.lines import check_encoding, stray_byte, text_lines
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
 
@@ -28,10 +29,12 @@ class Text(StoredSource):
         ValueError: an option that makes no sense.
     """
 
+    columns_from_data = False
+
     def __init__(
         self,
         *,
-        path: str | list[str],
+        path: FilePath | list[FilePath],
         unit: Literal["line", "paragraph", "document"] = "line",
         encoding: str = "utf-8",
     ):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from polymodal.component import Need
+from polymodal.component import Need, ObjectiveName, SourceName
 from polymodal.errors import DataError
 from polymodal.evaluation import Evaluation, Probe, Score, Split
 
@@ -21,8 +21,8 @@ class HeldOut(Evaluation):
 
     def __init__(
         self,
-        objective: str,
-        source: str,
+        objective: ObjectiveName,
+        source: SourceName,
         *,
         split: Split = "validation",
         metrics: Sequence[str] = (),

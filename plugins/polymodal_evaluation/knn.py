@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sklearn.neighbors import KNeighborsClassifier
 
-from polymodal.component import Need
+from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.evaluation import Evaluation, Probe, Score, Split
 from polymodal_evaluation.rows import class_names, labelled, majority_share
 
@@ -31,12 +31,12 @@ class NearestNeighbors(Evaluation):
 
     def __init__(
         self,
-        stream: str,
-        source: str,
-        label: str,
+        stream: StreamName,
+        source: SourceName,
+        label: FieldName,
         *,
         neighbors: int = 5,
-        objective: str | None = None,
+        objective: ObjectiveName | None = None,
         fit_on: Split = "train",
         split: Split = "validation",
     ):

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.component import Need
+from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.errors import DataError
 from polymodal.evaluation import Evaluation, Probe, Score, Split
 from polymodal_evaluation.folds import check_folds, fold_parts
@@ -48,16 +48,16 @@ class LinearProbe(Evaluation):
 
     def __init__(
         self,
-        stream: str,
-        source: str,
-        label: str,
+        stream: StreamName,
+        source: SourceName,
+        label: FieldName,
         *,
         metric: Literal["accuracy", "macro_f1", "auc"] = "accuracy",
-        objective: str | None = None,
+        objective: ObjectiveName | None = None,
         fit_on: Split = "train",
         split: Split = "validation",
         folds: int | None = None,
-        group: str | None = None,
+        group: FieldName | None = None,
         penalty_inverse: float = 1.0,
         max_iterations: int = 2000,
     ):

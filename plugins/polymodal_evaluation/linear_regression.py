@@ -8,7 +8,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.component import Need
+from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.errors import DataError
 from polymodal.evaluation import Evaluation, Probe, Score, Split
 from polymodal_evaluation.folds import check_folds, fold_parts
@@ -40,16 +40,16 @@ class LinearRegression(Evaluation):
 
     def __init__(
         self,
-        stream: str,
-        source: str,
-        label: str,
+        stream: StreamName,
+        source: SourceName,
+        label: FieldName,
         *,
         metric: Literal["r2", "rmse"] = "r2",
-        objective: str | None = None,
+        objective: ObjectiveName | None = None,
         fit_on: Split = "train",
         split: Split = "validation",
         folds: int | None = None,
-        group: str | None = None,
+        group: FieldName | None = None,
     ):
         check_folds(folds, group)
         self.stream = stream

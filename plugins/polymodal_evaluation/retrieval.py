@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from polymodal.component import Need
+from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.errors import DataError
 from polymodal.evaluation import Evaluation, Probe, Score, Split
 from polymodal_evaluation.rows import (
@@ -48,15 +48,15 @@ class Retrieval(Evaluation):
 
     def __init__(
         self,
-        streams: tuple[str, str],
-        source: str,
+        streams: tuple[StreamName, StreamName],
+        source: SourceName,
         *,
-        objective: str | None = None,
+        objective: ObjectiveName | None = None,
         split: Literal["train", "validation", "test", "all"] = "validation",
         k: Sequence[int] = (1, 10),
         mrr: bool = False,
-        group: str | None = None,
-        once: str | None = None,
+        group: FieldName | None = None,
+        once: StreamName | None = None,
     ):
         if once is not None and (once not in streams or group is None):
             raise ValueError(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from polymodal.component import Need
+from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.errors import DataError, UnreadableError
 from polymodal.evaluation import Evaluation, Probe, Score, Split
 from polymodal_evaluation.rows import (
@@ -44,12 +44,12 @@ class ZeroShot(Evaluation):
 
     def __init__(
         self,
-        stream: str,
-        source: str,
-        label: str,
+        stream: StreamName,
+        source: SourceName,
+        label: FieldName,
         *,
-        text: str = "text",
-        objective: str | None = None,
+        text: StreamName = "text",
+        objective: ObjectiveName | None = None,
         classes: Sequence[str] | Mapping[str, str] | None = None,
         template: str | Sequence[str] = "{}",
         split: Split = "validation",

@@ -9,9 +9,9 @@ from polymodal import hookimpl
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
-    from polymodal_fusion.parts import fuse
+    from polymodal_fusion.parts import check_fusion, fuse
 
-__all__ = ["fuse"]
+__all__ = ["check_fusion", "fuse"]
 
 polymodal_interface = 1
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
 from polymodal.tokens import Encoded
 from polymodal.transformer import Transformer
@@ -41,7 +41,7 @@ class CrossAttention(Fusion):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        streams: list[str],
+        streams: list[StreamName],
         reading: list[str] | None = None,
         memory: Literal["updated", "fixed"] = "updated",
         width: int | None = None,

@@ -6,9 +6,30 @@ from dataclasses import replace
 from torch import nn
 
 from polymodal.component import StreamInfo
+from polymodal.encoder import Fusion
 from polymodal.errors import nearest
 from polymodal.layout import Layout
 from polymodal.tokens import Encoded
+
+
+def check_fusion(fusion: nn.Module, streams: Sequence[str], *, width: int) -> None:
+    """Refuse a fusion that reads other streams, or whose vectors have another width.
+
+    Raises:
+        ValueError: which streams it reads; what to set `fusion_width` to.
+    """
+    reads = list(fusion.needs()) if isinstance(fusion, Fusion) else []
+    if reads and set(reads) != set(streams):
+        raise ValueError(
+            f"the fusion reads the streams {sorted(reads)}, but is given {sorted(streams)}: "
+            "make them the same"
+        )
+    found = getattr(fusion, "width", None)
+    if found != width:
+        raise ValueError(
+            f"the fusion's vectors have width {found}, but {width} was expected: "
+            f"set fusion_width: {found}"
+        )
 
 
 def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapping[str, Encoded]:
@@ -17,12 +38,7 @@ def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapp
     Raises:
         ValueError: the fusion returns vectors of another width, or lacks one of the streams.
     """
-    found = getattr(fusion, "width", None)
-    if found != width:
-        raise ValueError(
-            f"the fusion's vectors have width {found}, but {width} was expected: "
-            f"set fusion_width: {found}"
-        )
+    check_fusion(fusion, list(parts), width=width)
     fused: Mapping[str, Encoded] = fusion(parts)
     missing = sorted(set(parts) - set(fused))
     if missing:

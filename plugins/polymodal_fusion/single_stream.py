@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
 from polymodal.tokens import Encoded, segment_mean
 from polymodal.transformer import Transformer
@@ -39,7 +39,7 @@ class SingleStream(Fusion):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        streams: list[str],
+        streams: list[StreamName],
         width: int | None = None,
         depth: int = 2,
         heads: int | None = None,

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
-from polymodal.errors import nearest
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_generation.shift import check_rows, followed, followed_count
@@ -57,19 +56,15 @@ class NextPatch(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         distance: Literal["huber", "mse", "l1"] = "huber",
         delta: float = 1.0,
         normalize: bool = False,
         head: Literal["linear", "mlp"] = "mlp",
     ):
         super().__init__()
-        if stream not in info:
-            raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
+        Need(values=True, causal=True).check(info, stream)
         spec, width = info[stream].spec, info[stream].width
-        unmet = Need(values=True, causal=True).unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
         if delta <= 0:
             raise ValueError(f"delta must be above 0, got {delta}")
         if normalize and spec.features < 2:

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo
-from polymodal.errors import nearest
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_generation.shift import check_rows, followed, followed_count
@@ -36,16 +35,12 @@ class NextToken(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         head: Literal["tied", "own"] = "tied",
         smoothing: float = 0.0,
     ):
         super().__init__()
-        if stream not in info:
-            raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
-        unmet = Need(ids=True, causal=True).unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
+        Need(ids=True, causal=True).check(info, stream)
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing}")
         self.stream = stream

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from polymodal.component import Need, StreamInfo
 from polymodal.errors import nearest
+from polymodal.model import PretrainingModel
 from polymodal.step import Step
 from polymodal.tokens import Encoded, Tokens
-from polymodal_fusion import fuse
+from polymodal_fusion import check_fusion, fuse
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,15 @@ class Context:
     def needs(self, need: Need) -> Mapping[str, Need]:
         """Return what the masked stream needs, and the given ones."""
         return {self.stream: need, **{name: Need() for name in self.given}}
+
+    def check(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit.
+
+        Raises:
+            ValueError: it reads other streams, or its vectors have another width.
+        """
+        if self.fusion is not None:
+            check_fusion(model.module(self.fusion), (self.stream, *self.given), width=self.width)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion, if there is one."""

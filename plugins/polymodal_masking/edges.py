@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.layout import Layout
 from polymodal.noise import hash_words, mix
 from polymodal.objective import Loss, Objective
@@ -83,7 +83,7 @@ class MaskedEdges(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         ratio: float = 0.3,
         undirected: bool = True,
         score: Literal["dot", "mlp"] = "mlp",
@@ -91,9 +91,7 @@ class MaskedEdges(Objective):
     ):
         super().__init__()
         self.context = Context.of(info, "masking.edges", stream, [], None, None)
-        unmet = Need(edges=True).unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
+        Need(edges=True).check(info, stream)
         self.stream = stream
         self.ratio = check_ratio(ratio)
         self.undirected = undirected

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.layout import Layout
 from polymodal.objective import Loss, Objective
 from polymodal.positions import Positions
@@ -84,7 +84,7 @@ class MaskedAutoencoder(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         ratio: float = 0.75,
         shape: Shape = "random",
         rounding: Rounding = "nearest",
@@ -98,9 +98,7 @@ class MaskedAutoencoder(Objective):
         super().__init__()
         self.context = Context.of(info, "masking.mae", stream, [], None, None)
         spec = info[stream].spec
-        unmet = Need(values=True).unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
+        Need(values=True).check(info, stream)
         if normalize_targets and spec.features < 2:
             raise ValueError("normalize_targets needs two values a token or more; set it to false")
         if not 0 < decode <= 1:

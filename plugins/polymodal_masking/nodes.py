@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.layout import Layout
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -65,7 +65,7 @@ class MaskedNodes(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         ratio: float = 0.5,
         replace: float = 0.0,
         loss: Literal["cosine", "mse", "cross_entropy"] = "cosine",
@@ -76,9 +76,7 @@ class MaskedNodes(Objective):
         self.context = Context.of(info, "masking.nodes", stream, [], None, None)
         self.need = Need(values=True, edges=decoder == "graph")
         spec = info[stream].spec
-        unmet = self.need.unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
+        self.need.check(info, stream)
         if not 0 <= replace <= 1:
             raise ValueError(f"replace must lie between 0 and 1, got {replace}")
         if alpha < 1:

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Tokens
@@ -53,22 +54,20 @@ class SimMIM(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         ratio: float = 0.6,
         shape: Shape = "random",
         rounding: Rounding = "nearest",
         distance: Distance = "l1",
         normalize_targets: bool = False,
-        fusion: str | None = None,
-        given: list[str] | None = None,
+        fusion: ModuleName | None = None,
+        given: list[StreamName] | None = None,
         fusion_width: int | None = None,
     ):
         super().__init__()
         self.context = Context.of(info, "masking.simmim", stream, given or [], fusion, fusion_width)
         spec = info[stream].spec
-        unmet = Need(values=True).unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
+        Need(values=True).check(info, stream)
         if normalize_targets and spec.features < 2:
             raise ValueError("normalize_targets needs two values a token or more; set it to false")
         self.stream = stream
@@ -83,6 +82,10 @@ class SimMIM(Objective):
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with values, and the streams given."""
         return self.context.needs(Need(values=True))
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit."""
+        self.context.check(model)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion, if there is one."""

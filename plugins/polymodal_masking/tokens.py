@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Tokens
@@ -82,7 +83,7 @@ class MaskedTokens(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         ratio: float = 0.15,
         replace: float = 0.8,
         random: float = 0.1,
@@ -92,8 +93,8 @@ class MaskedTokens(Objective):
         at_least: int = 1,
         kinds: list[str] | None = None,
         head: Literal["tied", "own"] = "tied",
-        fusion: str | None = None,
-        given: list[str] | None = None,
+        fusion: ModuleName | None = None,
+        given: list[StreamName] | None = None,
         fusion_width: int | None = None,
     ):
         super().__init__()
@@ -118,9 +119,7 @@ class MaskedTokens(Objective):
         self.at_least = at_least
         self.kinds = kinds
         self.spec = info[stream].spec
-        unmet = self._need().unmet(info[stream])
-        if unmet:
-            raise ValueError(f"stream {stream!r} {unmet}")
+        self._need().check(info, stream)
         self.mask = self.spec.special.get("mask", 0)
         special = set(self.spec.special.values())
         ordinary = [i for i in range(self.spec.vocabulary) if i not in special]
@@ -143,6 +142,10 @@ class MaskedTokens(Objective):
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with ids and a mask id, and the streams given."""
         return self.context.needs(self._need())
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit."""
+        self.context.check(model)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion, if there is one."""

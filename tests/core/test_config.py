@@ -91,7 +91,6 @@ def test_a_wrong_override_is_blamed_on_the_command_line(sensor_config, plugins, 
         ("streams: [", "not valid YAML"),
         ("- 1\n- 2", "must hold keys and values"),
         ("a: 1\na: 2", "duplicate"),
-        ("seed: ${nowhere}", "nowhere"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused_in_one_line(tmp_path, plugins, text, reason):

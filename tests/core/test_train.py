@@ -168,7 +168,7 @@ def test_a_stream_whose_field_no_source_has_is_refused_before_anything_is_writte
     sensor_config, plugins, tmp_path
 ):
     sensor_config["streams"]["signal"]["field"] = "signl"
-    with pytest.raises(DataError, match="no source has a field 'signl'. Did you mean 'signal'"):
+    with pytest.raises(ConfigError, match="has no field 'signl'. Did you mean 'signal'"):
         train(sensor_config, tmp_path / "run", plugins)
     assert not (tmp_path / "run").exists()
 
@@ -176,13 +176,13 @@ def test_a_stream_whose_field_no_source_has_is_refused_before_anything_is_writte
 def test_impossible_combinations_are_refused_together(sensor_config, plugins, tmp_path):
     sensor_config["objectives"] = {
         "mlm": {"use": "masking.tokens", "stream": "signal"},
-        "next": {"use": "generation.next_patch", "stream": "sgnal"},
+        "next": {"use": "generation.next_patch", "stream": "signal"},
     }
     with pytest.raises(ConfigError) as caught:
         train(sensor_config, tmp_path / "run", plugins)
     found = str(caught.value)
     assert "objectives.mlm" in found and "ids" in found
-    assert "objectives.next" in found and "sgnal" in found
+    assert "objectives.next" in found and "causal" in found
 
 
 def test_frozen_parts_stay_and_the_rest_moves(sensor_config, plugins, tmp_path):

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from polymodal.component import StreamInfo, TokenSpec
-from polymodal.config import convert
 from polymodal.errors import PluginError, nearest
+from polymodal.options import convert
 from polymodal.plugins import Component, Plugins
 from polymodal.signature import Signature, read_signature
 from polymodal.testing.encoders import EncoderSubject
@@ -41,7 +41,12 @@ def examples_of(plugins: Plugins, name: str, kind: str) -> list[Example]:
     hook = getattr(implemented, "polymodal_examples", None)
     if hook is None:
         return []
-    found = list(hook())
+    try:
+        found = list(hook())
+    except Exception as error:
+        raise PluginError(
+            f"{plugin.name}: polymodal_examples raises {type(error).__name__}: {error}"
+        ) from error
     for each in found:
         if not isinstance(each, Example):
             raise PluginError(f"{plugin.name}: polymodal_examples must return Examples, got {each}")

@@ -244,9 +244,8 @@ def test_matching_without_rows_is_finite(toys, lengths):
 
 
 def test_a_fusion_of_another_width_is_refused(toys):
-    model = matching(toys, fusion_width=6)
     with pytest.raises(ValueError, match="fusion_width: 8"):
-        toys.loss(model, partners(toys, [1, 1], [1, 1]))
+        matching(toys, fusion_width=6)
 
 
 def test_what_same_names_is_declared(toys):
