@@ -132,7 +132,8 @@ class OptimizerConfig(Section):
 def _known_device(device: str) -> str:
     known = ("auto", "cpu", "cuda", "hpu", "mps", "mtia", "npu", "xla", "xpu")
     if device.partition(":")[0] not in known:
-        raise ValueError(f"no kind of device is called {device!r}.{nearest(device, known)}")
+        # No guess: "gpu" is nearest to "xpu".
+        raise ValueError(f"no kind of device is called {device!r}. Known: {', '.join(known)}.")
     return device
 
 

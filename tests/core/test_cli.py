@@ -71,7 +71,10 @@ def test_train_evaluate_and_embed_from_the_command_line(folder):
         (["describe", "masking.tokns"], "Did you mean 'masking.tokens'?"),
         (["evaluate", "nowhere"], "nowhere"),
         (["train", "run.yaml", "--out", "/proc/nowhere"], "/proc/nowhere can't be created"),
-        (["train", "run.yaml", "trainer.device=gpu"], "'gpu' can't be used here"),
+        (
+            ["train", "run.yaml", "trainer.device=gpu"],
+            "no kind of device is called 'gpu'. Known: auto, cpu, cuda",
+        ),
         (["plan", "run.yaml", "objectives.words.stream=txt"], "no stream is called 'txt'"),
     ],
 )

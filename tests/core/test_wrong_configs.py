@@ -202,7 +202,7 @@ TEXT = {
         "greater than or equal to 0, got -1",
     ),
     "betas": Wrong("1.0e-3}", "1.0e-3, betas: [0.9, 1.5]}", "optimizer.betas.1", "less than 1"),
-    "device": Wrong("device: cpu", "device: cud", "trainer.device", "Did you mean 'cuda'?"),
+    "device": Wrong("device: cpu", "device: cud", "trainer.device", "Known: auto, cpu, cuda,"),
     "splits that leave nothing": Wrong(
         "{validation: 0.25}", "{validation: 0.6, test: 0.4}", "data.sources.rows.split",
         "none is left",
