@@ -32,5 +32,11 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The site, into site/; `.venv/bin/zensical serve` shows it while you write.
+docs: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
+	$(BIN)/python docs/reference.py
+	$(BIN)/zensical build --clean --strict
+
 clean:
 	rm -rf $(VENV) runs
