@@ -28,6 +28,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from polymodal.config import Config, StreamConfig, read_config
+from polymodal.plugins import installed
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = (p for p in (ROOT / "docs").rglob("*.md") if "reference" not in p.parts)
@@ -125,7 +126,6 @@ def material(tmp_path_factory):
     pytest.importorskip("sklearn")
     from PIL import Image
 
-    from polymodal.plugins import installed
     from polymodal.train import Training
 
     folder = tmp_path_factory.mktemp("material")
@@ -188,4 +188,7 @@ def test_the_blocks_of_the_page_run(page, tmp_path, monkeypatch, request):
         "PIP_NO_BUILD_ISOLATION": "0",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
-    Page(page, environment).run()
+    try:
+        Page(page, environment).run()
+    finally:
+        installed.cache_clear()  # of plugins that the page registers
