@@ -37,6 +37,7 @@ docs: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
 	$(BIN)/python docs/reference.py
 	$(BIN)/zensical build --clean --strict
+	! grep -rEno --include='*.html' '<(script|link|img|iframe)[^>]+="https?://[^"]+' site
 
 clean:
 	rm -rf $(VENV) runs

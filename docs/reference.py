@@ -1,6 +1,6 @@
-"""Writes the reference pages below docs/reference/ from signatures, docstrings and comments.
+"""Writes the site's reference pages from signatures, docstrings and comments.
 
-`make docs` runs it. Nothing of torch is imported: components are described from their text. The
+`make docs` runs it; they go to docs/reference/, or to the folder it is given. Nothing of torch is imported: components are described from their text. The
 pages name Python objects as `::: module.Name`, which mkdocstrings fills in when the site is built.
 """
 
@@ -9,6 +9,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -261,4 +262,4 @@ def _source(module: str) -> str:
 
 
 if __name__ == "__main__":
-    write_reference()
+    write_reference(*map(Path, sys.argv[1:2]))
