@@ -1,7 +1,8 @@
 """Writes the site's reference pages from signatures, docstrings and comments.
 
-`make docs` runs it; they go to docs/reference/, or to the folder it is given. Nothing of torch is imported: components are described from their text. The
-pages name Python objects as `::: module.Name`, which mkdocstrings fills in when the site is built.
+`make docs` runs it; the pages go to docs/reference/, or to the folder it is given. Nothing imports
+torch: components are described from their text. Pages name Python objects as `::: module.Name`,
+which mkdocstrings fills in when the site is built.
 """
 
 import ast

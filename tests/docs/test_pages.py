@@ -27,6 +27,7 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from polymodal import ConfigError
 from polymodal.config import Config, StreamConfig, read_config
 from polymodal.plugins import installed
 
@@ -69,6 +70,8 @@ class Page:
             if block.title:
                 Path(block.title).parent.mkdir(parents=True, exist_ok=True)
                 Path(block.title).write_text(block.text)
+                if block.language == "yaml":
+                    self.config = yaml.safe_load(block.text)
             elif block.language == "python":
                 code = compile("\n" * block.line + block.text, str(self.path), "exec")
                 exec(code, self.names)
@@ -166,7 +169,20 @@ def own_environment(tmp_path_factory):
     return folder
 
 
+def test_the_readme_shows_the_errors_that_mistakes_really_give(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = blocks(ROOT / "README.md")
+    config = next(b.text for b in found if b.text.startswith("seed:"))
+    shown = next(b.text for b in found if b.text.startswith("error:"))
+    mistaken = config.replace("patch: 8", "pach: 8", 1).replace("max_steps", "max_stps", 1)
+    Path("run.yaml").write_text(mistaken)
+    with pytest.raises(ConfigError) as caught:
+        read_config("run.yaml")
+    assert "".join(f"error: {problem}\n" for problem in caught.value.problems) == shown
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_the_page_run(page, tmp_path, monkeypatch, request):
     if not blocks(page):

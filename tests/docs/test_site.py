@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def anchors(text):
     """The addresses of a page's headings, as Python-Markdown makes them."""
     found = set()
     tokens = MarkdownIt().parse(text)
-    for opened, inline in zip(tokens, tokens[1:]):
+    for opened, inline in pairwise(tokens):
         if opened.type == "heading_open":
             given = re.search(r"\{ #(\S+) \}", inline.content)
             plain = re.sub(r"[^\w\s-]", "", inline.content).strip().lower()
