@@ -73,7 +73,7 @@ def anchors(text):
             given = re.search(r"\{ #(\S+) \}", inline.content)
             plain = re.sub(r"[^\w\s-]", "", inline.content).strip().lower()
             found.add(given[1] if given else re.sub(r"[-\s]+", "-", plain))
-    return found
+    return found | set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
 
 
 def test_the_navigation_has_every_written_page_and_names_no_other(pages):
