@@ -40,4 +40,4 @@ docs: $(READY)
 	! grep -rEno --include='*.html' '<(script|link|img|iframe)[^>]+="https?://[^"]+' site
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site docs/reference

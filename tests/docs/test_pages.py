@@ -4,6 +4,7 @@
     ```python title="x.py" is written to a file, as is any block with a title
     ```yaml                a config is planned; a part of one is read in the page's last config
     ```sh                  runs in bash; a block of output after it must come out (... is anything)
+    ```py                  a piece of a script that its own tests run: only compiled
     ```toml, ```json       is parsed
 
 A page starts in a folder with `runs/quickstart` (the README's config, two steps), `photos/`,
@@ -21,6 +22,7 @@ import sysconfig
 import tomllib
 import venv
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,11 +31,18 @@ from markdown_it import MarkdownIt
 
 from polymodal import ConfigError
 from polymodal.config import Config, StreamConfig, read_config
+from polymodal.planning import make_plan
 from polymodal.plugins import installed
+from polymodal.train import Training
 
 ROOT = Path(__file__).parents[2]
-WRITTEN = (p for p in (ROOT / "docs").rglob("*.md") if "reference" not in p.parts)
-PAGES = [ROOT / "README.md", *sorted(WRITTEN)]
+DOCS = ROOT / "docs"
+WRITTEN = (p for p in DOCS.rglob("*.md") if not p.is_relative_to(DOCS / "reference"))
+LANGUAGES = {"python", "py", "yaml", "sh", "toml", "json", "text"}
+PACKAGES = ("PIL", "sklearn", "tokenizers", "librosa", "timm", "torch_geometric", "hatchling")
+FURTHER = {"embedding.md": "transformers"}  # packages of single pages
+MISSING = [package for package in PACKAGES if find_spec(package) is None]
+PAGES = [ROOT / "README.md", *sorted(p for p in WRITTEN if "```" in p.read_text())]
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,10 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for fence in fences:
         language, _, rest = fence.info.strip().partition(" ")
+        line = fence.map[0] + 1
+        assert language in LANGUAGES, f"{page}:{line}: a block in {language!r}, which none runs"
         title = re.search(r'title="(.+?)"', rest)
-        found.append(Block(fence.map[0] + 1, language, title and title[1], fence.content))
+        found.append(Block(line, language, title and title[1], fence.content))
     return found
 
 
@@ -64,32 +75,36 @@ class Page:
         self.config: dict[str, object] = {}
 
     def run(self) -> None:
-        output = None
+        output = None  # of the shell block just before
         found = blocks(self.path)
         for block, following in zip(found, [*found[1:], None], strict=True):
+            if block.language == "text" and not block.title:
+                if output is not None:
+                    self.expect(block, output)
+                continue
+            output = None
             if block.title:
                 Path(block.title).parent.mkdir(parents=True, exist_ok=True)
                 Path(block.title).write_text(block.text)
                 if block.language == "yaml":
                     self.config = yaml.safe_load(block.text)
-            elif block.language == "python":
+            elif block.language in {"python", "py"}:
                 code = compile("\n" * block.line + block.text, str(self.path), "exec")
-                exec(code, self.names)
+                if block.language == "python":
+                    exec(code, self.names)
             elif block.language == "yaml":
                 self.read(yaml.safe_load(block.text))
-            elif block.language == "toml":
-                tomllib.loads(block.text)
-            elif block.language == "json":
-                json.loads(block.text)
             elif block.language == "sh":
                 refused = following is not None and following.text.startswith("error:")
                 output = self.shell(block, code=2 if refused else 0)
-            elif block.language == "text" and output is not None:
-                for line in block.text.splitlines():
-                    pattern = r"\s+".join(map(re.escape, line.split())).replace(r"\.\.\.", ".*")
-                    assert re.search(pattern, output), f"{line!r} is not in:\n{output}"
-            if block.language != "text":
-                output = output if block.language == "sh" else None
+            else:
+                {"toml": tomllib.loads, "json": json.loads}[block.language](block.text)
+
+    def expect(self, block: Block, output: str) -> None:
+        for line in block.text.splitlines():
+            pattern = r"\s+".join(map(re.escape, line.split())).replace(r"\.\.\.", ".*")
+            place = f"{self.path.name}:{block.line}"
+            assert re.search(pattern, output), f"{place}: {line!r} is not in:\n{output}"
 
     def read(self, values: dict[str, object]) -> None:
         """Check a config, or a part of one in its place in the page's last."""
@@ -106,8 +121,6 @@ class Page:
         file.write_text(yaml.safe_dump(values))
         config = read_config(file)
         if whole:
-            from polymodal.planning import make_plan
-
             make_plan(config)
 
     def shell(self, block: Block, *, code: int) -> str:
@@ -125,11 +138,7 @@ class Page:
 @pytest.fixture(scope="session")
 def material(tmp_path_factory):
     """A folder with what the pages speak of, and the README's config, trained for two steps."""
-    pytest.importorskip("PIL")
-    pytest.importorskip("sklearn")
     from PIL import Image
-
-    from polymodal.train import Training
 
     folder = tmp_path_factory.mktemp("material")
     (folder / "photos").mkdir()
@@ -182,11 +191,12 @@ def test_the_readme_shows_the_errors_that_mistakes_really_give(tmp_path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_the_page_run(page, tmp_path, monkeypatch, request):
-    if not blocks(page):
-        pytest.skip("it has no blocks")
+    if page.name in FURTHER:
+        pytest.importorskip(FURTHER[page.name])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     text = page.read_text()
