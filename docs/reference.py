@@ -30,9 +30,8 @@ HERE = Path(__file__).parent / "reference"
 HOOKS = {"polymodal_interface", "polymodal_register", "polymodal_examples", "polymodal_commands"}
 
 
-def write_reference(directory: Path = HERE) -> None:
-    """Write every page anew."""
-    shutil.rmtree(directory, ignore_errors=True)
+def write_reference(directory: Path) -> None:
+    """Write every page."""
     pages = {"config": config_page(), "cli": cli_page(), "api": api_page()}
     plugins = [p for p in Plugins().all() if p.distribution == "polymodal"]
     pages["components/index"] = component_index(plugins)
@@ -128,7 +127,7 @@ def in_yaml(default: str) -> str:
     """Return a default as YAML has it, where it is a plain value."""
     try:
         return json.dumps(ast.literal_eval(default))
-    except ValueError:
+    except (ValueError, TypeError):
         return default
 
 
@@ -242,6 +241,7 @@ def cli_page() -> str:
 def api_page() -> str:
     """Return a page that names everything `polymodal` and `polymodal.testing` export."""
     parts = ["# Python\n", "`from polymodal import ...`; importing it does not import torch.\n"]
+    parts.append("## polymodal\n")
     parts += [f"::: polymodal.{name}\n" for name in sorted(polymodal.__all__, key=str.lower)]
     names = exports(ast.parse(_source("polymodal.testing")))
     parts += ["## polymodal.testing\n", *(f"::: polymodal.testing.{name}\n" for name in names)]
@@ -263,4 +263,6 @@ def _source(module: str) -> str:
 
 
 if __name__ == "__main__":
-    write_reference(*map(Path, sys.argv[1:2]))
+    if len(sys.argv) == 1:
+        shutil.rmtree(HERE, ignore_errors=True)  # pages of components that are no more
+    write_reference(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
