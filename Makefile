@@ -32,5 +32,12 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The site, into site/; `.venv/bin/zensical serve` shows it while you write.
+docs: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e ".[docs]"
+	$(BIN)/python docs/reference.py
+	$(BIN)/zensical build --clean --strict
+	! grep -rEno --include='*.html' '<(script|link|img|iframe)[^>]+="https?://[^"]+' site
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site docs/reference

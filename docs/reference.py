@@ -1,0 +1,268 @@
+"""Writes the site's reference pages from signatures, docstrings and comments.
+
+`make docs` runs it; the pages go to docs/reference/, or to the folder it is given. Nothing imports
+torch: components are described from their text. Pages name Python objects as `::: module.Name`,
+which mkdocstrings fills in when the site is built.
+"""
+
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from pydantic import BaseModel
+
+import polymodal
+from polymodal.cli import app
+from polymodal.config import _KINDS as PARTS
+from polymodal.config import Config, Slot
+from polymodal.plugins import KINDS, Component, Plugin, Plugins
+from polymodal.signature import Option, read_signature
+
+HERE = Path(__file__).parent / "reference"
+HOOKS = {"polymodal_interface", "polymodal_register", "polymodal_examples", "polymodal_commands"}
+
+
+def write_reference(directory: Path) -> None:
+    """Write every page."""
+    pages = {"config": config_page(), "cli": cli_page(), "api": api_page()}
+    plugins = [p for p in Plugins().all() if p.distribution == "polymodal"]
+    pages["components/index"] = component_index(plugins)
+    pages |= {f"components/{plugin.name}": plugin_page(plugin) for plugin in plugins}
+    for name, text in pages.items():
+        path = directory / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+# Components
+
+
+def anchor(component: Component) -> str:
+    """Return the address of a component within its plugin's page."""
+    return f"{component.kind}-{component.name.replace('.', '-')}"
+
+
+def component_index(plugins: list[Plugin]) -> str:
+    """Return the list of all components, by kind."""
+    parts = [
+        "# Components\n",
+        "What a config can `use`, by kind. Other people's are not here: `polymodal plugins` lists "
+        "those of your environment, `polymodal describe` their options.\n",
+    ]
+    every = [component for plugin in plugins for component in plugin.components.values()]
+    for kind in KINDS:
+        rows = [
+            [f"[`{c.name}`]({c.name.partition('.')[0]}.md#{anchor(c)})", c.summary]
+            for c in every
+            if c.kind == kind
+        ]
+        if rows:
+            parts += [f"## {kind.capitalize()}s\n", table(["component", "what it does"], rows)]
+    return "\n".join(parts)
+
+
+def plugin_page(plugin: Plugin) -> str:
+    """Return a plugin's components with their options, and what its module exports."""
+    module = ast.parse(_source(plugin.target))
+    parts = [f"# {plugin.name}\n", f"{ast.get_docstring(module) or ''}\n"]
+    for component in plugin.components.values():
+        parts.append(component_text(component))
+    exported = [name for name in exports(module) if name not in HOOKS]
+    if exported:
+        parts.append(f"## In Python\n\nWhat `{plugin.target}` exports.\n")
+        parts += [f"::: {plugin.target}.{name}\n" for name in exported]
+    return "\n".join(parts)
+
+
+def component_text(component: Component) -> str:
+    """Return what a component does and takes."""
+    signature = read_signature(component.target)
+    parts = [
+        f"## {component.name} ({component.kind}) {{ #{anchor(component)} }}\n",
+        f"{without_arguments(signature.docstring)}\n",
+    ]
+    if signature.options:
+        rows = [
+            [
+                f"`{option.name}`",
+                f"`{type_text(option)}`",
+                "required" if option.default is None else f"`{in_yaml(option.default)}`",
+                option.summary,
+            ]
+            for option in signature.options.values()
+        ]
+        parts.append(table(["option", "type", "default", "what it is"], rows))
+    else:
+        parts.append("It has no options.\n")
+    return "\n".join(parts)
+
+
+def type_text(option: Option) -> str:
+    """Return an option's type as written, with a name for several choices spelt out."""
+    union = typing.get_origin(option.annotation) in (typing.Union, types.UnionType)
+    members = typing.get_args(option.annotation) if union else (option.annotation,)
+    if all(typing.get_origin(m) is typing.Literal or m is type(None) for m in members):
+        return " | ".join(
+            " | ".join(json.dumps(choice) for choice in typing.get_args(member)) or "null"
+            for member in members
+        )
+    return option.shown.replace("None", "null")
+
+
+def in_yaml(default: str) -> str:
+    """Return a default as YAML has it, where it is a plain value."""
+    try:
+        return json.dumps(ast.literal_eval(default))
+    except (ValueError, TypeError):
+        return default
+
+
+def without_arguments(docstring: str) -> str:
+    """Return a docstring without "Args:", which the table of options has, and errors as a list."""
+    sections = re.split(r"^(Args|Raises|Returns):\n", docstring, flags=re.MULTILINE)
+    kept = sections[0].rstrip()
+    for title, text in zip(sections[1::2], sections[2::2], strict=True):
+        if title != "Args":
+            entries = re.split(r"\n    (?=\S)", "\n" + text.rstrip())[1:]
+            lines = [" ".join(entry.split()) for entry in entries]
+            kept += f"\n\n{title}:\n\n" + "\n".join(f"- {line}" for line in lines)
+    return kept
+
+
+# Config
+
+
+def config_page() -> str:
+    """Return every section of the config with its keys."""
+    parts = [
+        "# Config\n",
+        "A key that is not here is refused. Where a component is named (`use:`), further keys are "
+        "its [options](components/index.md); a bare name stands for `{use: name}`.\n",
+    ]
+    paths: dict[type[BaseModel], list[str]] = {}
+    for path, model in sections(Config, ""):
+        paths.setdefault(model, []).append(path)
+    for model, found in paths.items():
+        title = ", ".join(path or "Top level" for path in found)
+        parts += [f"## {title}\n", f"{_summary(model)}\n"]
+        rows = [key_row(model, *written) for written in fields(model)]
+        parts.append(table(["key", "type", "default", "what it is"], rows))
+    return "\n".join(parts)
+
+
+def key_row(model: type[BaseModel], name: str, written: str, comment: str) -> list[str]:
+    """Return a key's name, type, default and meaning."""
+    field = model.model_fields[name]
+    inner = next(_models(field.annotation), (None, False))[0]
+    if not comment and inner is Slot:
+        kind = PARTS.get(name, "component")
+        comment = f"{kind}s by name"
+    elif not comment and inner:
+        comment = _summary(inner)
+    elif name == "use":
+        comment = "the component"
+    bounds = ", ".join(filter(None, map(_bound, field.metadata)))
+    told = "; ".join(filter(None, [comment.rstrip("."), bounds]))
+    shown = re.sub(r"\b[A-Za-z]*Slot\b", "component", re.sub(r"\b\w+Config\b", "section", written))
+    shown = re.sub(r"Literal\[(.+)\]", lambda m: m[1].replace("'", '"').replace(", ", " | "), shown)
+    default = "required" if field.is_required() else f"`{json.dumps(field.default, default=str)}`"
+    return [f"`{name}`", f"`{shown}`", "" if inner and not field.is_required() else default, told]
+
+
+def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield every section with its path, outermost first."""
+    yield path, model
+    for name, field in model.model_fields.items():
+        for inner, mapped in _models(field.annotation):
+            if inner is not Slot:  # nothing but `use`
+                yield from sections(inner, f"{path}.{name}".lstrip(".") + ".NAME" * mapped)
+
+
+def _models(annotation: object, mapped: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, mapped
+    for inner in typing.get_args(annotation):
+        yield from _models(inner, mapped or typing.get_origin(annotation) is dict)
+
+
+def fields(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
+    """Yield each key of a section, inherited ones first: name, type as written, comment."""
+    for base in reversed(model.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel:
+            continue
+        text = _source(base.__module__)
+        lines = text.splitlines()
+        classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+        (node,) = (each for each in classes if each.name == base.__name__)
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                comment = lines[(item.end_lineno or item.lineno) - 1].partition("  # ")[2]
+                yield item.target.id, ast.unparse(item.annotation), comment
+
+
+def _summary(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").partition("\n\n")[0]
+
+
+def _bound(rule: object) -> str:
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return ", ".join(f"{w} {getattr(rule, a)}" for a, w in words.items() if hasattr(rule, a))
+
+
+# Command line and Python
+
+
+def cli_page() -> str:
+    """Return the help of every command."""
+    group = typer.main.get_command(app)
+    parts = ["# Command line\n", "`--debug` anywhere shows the traceback of an error.\n"]
+    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
+        with command.make_context(
+            f"polymodal {name}", ["--help"], resilient_parsing=True
+        ) as context:
+            parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def api_page() -> str:
+    """Return a page that names everything `polymodal` and `polymodal.testing` export."""
+    parts = ["# Python\n", "`from polymodal import ...`; importing it does not import torch.\n"]
+    parts.append("## polymodal\n")
+    parts += [f"::: polymodal.{name}\n" for name in sorted(polymodal.__all__, key=str.lower)]
+    names = exports(ast.parse(_source("polymodal.testing")))
+    parts += ["## polymodal.testing\n", *(f"::: polymodal.testing.{name}\n" for name in names)]
+    return "\n".join(parts)
+
+
+def exports(module: ast.Module) -> list[str]:
+    """Return the names in a module's `__all__`."""
+    for node in module.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        shutil.rmtree(HERE, ignore_errors=True)  # pages of components that are no more
+    write_reference(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE)
