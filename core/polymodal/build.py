@@ -509,9 +509,9 @@ def _initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> 
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if not found:
         names = {key.split(".")[1] for key in weights if key.startswith(f"{section}.")}
-        raise ValueError(
-            f"{path!r} has no weights of {other!r} under {section}.{nearest(other, names)}"
-        )
+        raise ValueError(f"{path!r} has no such part {other!r}.{nearest(other, names)}")
+    device = next(iter(part.state_dict().values())).device
+    found = {key: value.to(device) for key, value in found.items()}  # a plan has none: "meta"
     partly = section == "objectives"
     if partly:
         found = {key: value for key, value in found.items() if key in part.state_dict()}

@@ -96,6 +96,7 @@ class StreamInfo:
     spec: TokenSpec
     width: int  # of the encoder's vectors
     causal: bool = False  # whether the encoder sees earlier tokens alone
+    table: bool = True  # whether it can score ids by its own table (`Encoder.unembed`)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Need:
     axes: int | None = None
     bounded: bool = False  # spec.extent must be known
     causal: bool = False  # the encoder must see earlier tokens alone
+    table: bool = False  # the encoder must score ids by its own table, for a tied head
 
     def unmet(self, info: StreamInfo) -> str | None:
         """Return why a stream will not do, or None if it will."""
@@ -130,6 +132,8 @@ class Need:
             return f"needs positions with {self.axes} axes, but its tokenizer makes {spec.axes}"
         if self.bounded and spec.extent is None:
             return "needs positions with a known bound, but its tokenizer sets none"
+        if self.table and not info.table:
+            return "needs a table of ids for a tied head, but its encoder has none: set head: own"
         if self.causal and not info.causal:
             return "needs a causal encoder, but its encoder lets tokens see later ones: set causal"
         return None

@@ -203,7 +203,11 @@ class PretrainingModel(nn.Module):
 
 def stream_info(spec: TokenSpec, encoder: Encoder) -> StreamInfo:
     """Return what objectives may know of a stream with this spec and encoder."""
-    return StreamInfo(spec, encoder.width, encoder.causal)
+    some = next(encoder.parameters(), None)
+    none = torch.zeros(0, encoder.width) if some is None else some.new_zeros(0, encoder.width)
+    with torch.no_grad():
+        table = encoder.unembed(none) is not None
+    return StreamInfo(spec, encoder.width, encoder.causal, table)
 
 
 def total_loss(

@@ -267,7 +267,6 @@ class Training:
         config, trainer, model = self.config, self.config.trainer, self.model
         report = ProgressReport(self.total, done=self.step, quiet=self.quiet or rank() > 0)
         untrained = self._untrained(report)
-        self.save_model()  # the tokenizers and the config are there should the run be cut short
         model.train()
         data = self.batches()
         window = Window()

@@ -27,8 +27,8 @@ class NextToken(Objective):
         smoothing: share of the target's probability spread over the vocabulary.
 
     Raises:
-        ValueError: a stream without ids or with an encoder that is not causal; at the first step,
-            an encoder that has no table to tie to.
+        ValueError: a stream without ids, or with an encoder that is not causal or has no table to
+            tie to.
     """
 
     def __init__(
@@ -40,7 +40,8 @@ class NextToken(Objective):
         smoothing: float = 0.0,
     ):
         super().__init__()
-        Need(ids=True, causal=True).check(info, stream)
+        self.need = Need(ids=True, causal=True, table=head == "tied")
+        self.need.check(info, stream)
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be at least 0 and below 1, got {smoothing}")
         self.stream = stream
@@ -50,7 +51,7 @@ class NextToken(Objective):
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with ids."""
-        return {self.stream: Need(ids=True, causal=True)}
+        return {self.stream: self.need}
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over all tokens that another one follows."""
@@ -62,11 +63,7 @@ class NextToken(Objective):
         rows = followed(tokens.layout)
         vectors = encoded.vectors[rows]
         scores = encoder.unembed(vectors) if self.own is None else self.own(vectors)
-        if scores is None:
-            raise ValueError(
-                f"generation.next_token: the encoder of {self.stream!r} has no table of ids to "
-                "tie the head to; set head: own"
-            )
+        assert scores is not None  # `needs` asks for a table
         target = tokens.ids[rows + 1]
         total = F.cross_entropy(
             scores.float(), target, reduction="sum", label_smoothing=self.smoothing

@@ -74,9 +74,8 @@ class MaskedTokens(Objective):
         fusion_width: of the fusion's vectors; the stream's unless given.
 
     Raises:
-        ValueError: a share out of range; a stream without ids or mask id; at the first step,
-            tokens without words, an encoder without a table to tie to, or a fusion of another
-            width.
+        ValueError: a share out of range; a stream without ids, mask id or words; an encoder
+            without a table to tie to.
     """
 
     def __init__(
@@ -118,6 +117,7 @@ class MaskedTokens(Objective):
         self.longest_span = longest_span
         self.at_least = at_least
         self.kinds = kinds
+        self.head = head
         self.spec = info[stream].spec
         self._need().check(info, stream)
         self.mask = self.spec.special.get("mask", 0)
@@ -137,6 +137,7 @@ class MaskedTokens(Objective):
             ids=True,
             special=("mask",) if self.replace else (),
             channels=("word",) if self.units == "word" else (),
+            table=self.head == "tied",
         )
 
     def needs(self) -> Mapping[str, Need]:
@@ -202,14 +203,9 @@ class MaskedTokens(Objective):
         )
         encoded = self.context.encode(step, tokens.with_rows(ids), samples)
         vectors = self.transform(at(encoded, rows))
-        scores = (
-            step.encoder(self.stream).unembed(vectors) if self.own is None else self.own(vectors)
-        )
-        if scores is None:
-            raise ValueError(
-                f"masking.tokens: the encoder of {self.stream!r} has no table of ids to tie "
-                "the head to; set head: own"
-            )
+        head = step.encoder(self.stream).unembed if self.own is None else self.own
+        scores = head(vectors)
+        assert scores is not None  # `needs` asks for a table
         total, correct = token_loss(scores + self.bias, tokens.ids[rows], counted)
         count = len(rows) if counted is None else counted.sum()
         return Loss(total, count, {"accuracy": (correct, count)})

@@ -243,8 +243,10 @@ def test_words_without_a_channel_are_refused(toys):
         )
 
 
-def test_an_encoder_without_a_table_is_refused(toys):
-    model = masked(toys)
-    model.encoder("text").unembed = lambda vectors: None
-    with pytest.raises(ValueError, match="head: own"):
-        toys.loss(model, toys.batch(text=toys.id_tokens([[3, 4]])))
+def test_a_tied_head_needs_an_encoder_with_a_table(toys):
+    from polymodal import StreamInfo
+
+    info = {"words": StreamInfo(toys.IDS, 16, table=False)}
+    with pytest.raises(ValueError, match="needs a table of ids for a tied head.*set head: own"):
+        MaskedTokens(info, stream="words")
+    assert MaskedTokens(info, stream="words", head="own").own is not None
