@@ -74,8 +74,9 @@ class Component:
                 extras = metadata.metadata(distribution).get_all("Provides-Extra") or []
             except metadata.PackageNotFoundError:
                 extras = []
-            if self.plugin.name in extras:
-                return f'pip install "{distribution}[{self.plugin.name}]"'
+            for extra in (missing, self.plugin.name):  # one package's own extra tells more
+                if extra in extras:
+                    return f'pip install "{distribution}[{extra}]"'
         return f"pip install {missing}"
 
 

@@ -11,17 +11,9 @@ import torch
 
 from polymodal import DataError, Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
 from polymodal.errors import nearest
+from polymodal_text.hub import one_line, special_ids
 
 DEFAULT_CONTEXT = 77
-
-# What tokenizers of the hub call the roles, the preferred name first.
-_HUB_NAMES = {
-    "pad": ("pad",),
-    "unknown": ("unk",),
-    "mask": ("mask",),
-    "begin": ("bos", "cls"),
-    "end": ("eos", "sep"),
-}
 
 
 def model_config(model: str) -> Mapping[str, Any]:
@@ -83,8 +75,9 @@ class ClipTokenizer(Tokenizer):
                 f"Install it: pip install {error.name}"
             ) from error
         except (OSError, ValueError) as error:  # the network, or a folder without its files
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(f"the tokenizer of {self.model} can't be loaded: {reason}") from error
+            raise DataError(
+                f"the tokenizer of {self.model} can't be loaded: {one_line(error)}"
+            ) from error
 
     @cached_property
     def spec(self) -> TokenSpec:  # type: ignore[override]
@@ -93,12 +86,7 @@ class ClipTokenizer(Tokenizer):
         if self._from_hub:
             wrapped = self._library.tokenizer
             size = max(text.get("vocab_size", 0), len(wrapped))
-            special: dict[str, int] = {}
-            for role, names in _HUB_NAMES.items():
-                for name in names:
-                    number = getattr(wrapped, f"{name}_token_id")
-                    if number is not None:
-                        special.setdefault(role, number)
+            special = special_ids(wrapped)
         else:
             size = text.get("vocab_size", self._library.vocab_size)
             special = {
