@@ -37,7 +37,8 @@ class TransformersEncoder(Encoder):
     Args:
         spec: what its tokens are like.
         model: a kind of model such as "bert", a name on the hub, or a local folder.
-        pretrained: load the weights of that name or folder; without, weights are random.
+        pretrained: load the weights of that name or folder; without, weights are random, and there
+            are as many ids as the tokenizer has.
         config: settings of the model's config to change, such as `num_hidden_layers`.
         pool: the "mean" of a segment's vectors, its "first" or "last", or what the model's own
             "pooler" makes.
@@ -222,12 +223,9 @@ def _maps(
 def _settings(model: str, changes: Mapping[str, Any], spec: TokenSpec | None) -> Any:
     """Return a model's config with these changes; with a spec, for random weights over its ids."""
     kinds = transformers.CONFIG_MAPPING
-    if model in kinds and spec is None:
-        raise ValueError(
-            f"{model!r} is a kind of model and has no weights of its own. Set pretrained: false, "
-            "or model to a name on the hub or a local folder"
-        )
-    make = AutoConfig.for_model if model in kinds else AutoConfig.from_pretrained
+    # Trained weights have a name; some names, "gpt2" for one, are those of kinds as well.
+    of_kind = model in kinds and spec is not None
+    make = AutoConfig.for_model if of_kind else AutoConfig.from_pretrained
     try:
         plain = make(model)
         unknown = [key for key in changes if not hasattr(plain, key)]
@@ -245,7 +243,9 @@ def _settings(model: str, changes: Mapping[str, Any], spec: TokenSpec | None) ->
     except ValueError:
         raise
     except Exception as error:  # the network, a file that is no config, a setting it refuses
-        hint = nearest(model, list(kinds)) if "/" not in model else ""
+        hint = "" if "/" in model else nearest(model, list(kinds))
+        if model in kinds:
+            hint = f" {model!r} is a kind of model: for random weights set pretrained: false."
         raise ValueError(
             f"the config of {model!r} can't be made: {one_line(error)}{hint}"
         ) from error

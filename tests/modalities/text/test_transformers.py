@@ -246,7 +246,7 @@ def test_weights_that_are_not_all_there_are_refused(folder):
             "'hiden_size'. Did you mean 'hidden_size'",
         ),
         ({"model": "bert", "config": {"hidden_size": 33}}, "bert can't be built as configured"),
-        ({"model": "bert", "pretrained": True}, "has no weights of its own"),
+        ({"model": "bert", "pretrained": True}, "for random weights set pretrained: false"),
         ({"model": "bert", "config": {"max_position_embeddings": 10}}, "Set its max_tokens"),
         ({"model": "roberta", "config": {"max_position_embeddings": 20}}, "takes 18 tokens"),
         ({"model": "bert", "config": {"vocab_size": 50}}, "50 token ids, but the tokenizer has 60"),
@@ -256,7 +256,8 @@ def test_weights_that_are_not_all_there_are_refused(folder):
         ({"model": "clip_text_model"}, "takes no inputs_embeds"),
     ],
 )
-def test_a_model_that_will_not_do_is_refused(options, message):
+def test_a_model_that_will_not_do_is_refused(options, message, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     options = {**options, "config": {**SMALL, **options.get("config", {})}}
     with pytest.raises(ValueError, match=message):
         TransformersEncoder(SPEC, **options)
