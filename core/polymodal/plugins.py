@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 import pluggy
 
 from polymodal import hookspecs
+from polymodal.containment import contained
 from polymodal.errors import PluginError, nearest
 
 GROUP = "polymodal"
@@ -46,7 +47,8 @@ class Component:
         """
         module_name, _, attribute = self.target.partition(":")
         try:
-            found: Any = importlib.import_module(module_name)
+            with contained():
+                found: Any = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except ModuleNotFoundError as error:

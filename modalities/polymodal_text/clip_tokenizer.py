@@ -6,12 +6,15 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 
 from polymodal import DataError, Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
+from polymodal.containment import contained
 from polymodal.errors import nearest
 from polymodal_text.hub import one_line, special_ids
+
+with contained("TOKENIZERS_PARALLELISM"):  # open_clip turns it off for every tokenizer
+    import open_clip
 
 DEFAULT_CONTEXT = 77
 
@@ -23,7 +26,8 @@ def model_config(model: str) -> Mapping[str, Any]:
         ValueError: no such model, with the nearest name.
     """
     try:
-        found: Mapping[str, Any] | None = open_clip.get_model_config(model)
+        with contained():
+            found: Mapping[str, Any] | None = open_clip.get_model_config(model)
     except (OSError, ValueError) as error:
         raise ValueError(f"the open_clip model {model!r} can't be read: {error}") from error
     if found is None:
@@ -68,7 +72,8 @@ class ClipTokenizer(Tokenizer):
     @cached_property
     def _library(self) -> Any:
         try:
-            return open_clip.get_tokenizer(self.model)
+            with contained():  # open_clip logs through the root logger
+                return open_clip.get_tokenizer(self.model)
         except ImportError as error:
             raise DataError(
                 f"the tokenizer of {self.model} needs the package {error.name!r}. "

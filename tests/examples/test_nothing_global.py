@@ -1,0 +1,200 @@
+"""What a program finds unchanged after it has imported and used the toolkit."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# Each stage prints what it changed; `program` is what a careful host could notice.
+CHILD = """
+import json, logging, multiprocessing, os, random, signal, sys, warnings
+
+def program():
+    state = {
+        "root handlers": [str(each) for each in logging.getLogger().handlers],
+        "root level": logging.getLogger().level,
+        "logger class": str(logging.getLoggerClass()),
+        "warnings": [str(each) for each in warnings.filters],
+        "showwarning": str(warnings.showwarning),
+        "random": random.getstate(),
+        "start method": multiprocessing.get_start_method(allow_none=True),
+        "environment": dict(os.environ),
+        "signals": [str(signal.getsignal(each)) for each in (signal.SIGINT, signal.SIGTERM)],
+        "excepthook": str(sys.excepthook),
+        "path": list(sys.path),
+    }
+    if "numpy" in sys.modules:
+        import numpy
+        state["numpy random"] = str(numpy.random.get_state())
+        state["numpy errors"] = numpy.geterr()
+    if "torch" in sys.modules:
+        import torch
+        state["torch random"] = torch.get_rng_state().tolist()
+        state["threads"] = (torch.get_num_threads(), torch.get_num_interop_threads())
+        state["dtype"] = str(torch.get_default_dtype())
+        state["device"] = str(torch.get_default_device())
+        state["deterministic"] = torch.are_deterministic_algorithms_enabled()
+        state["float32"] = torch.get_float32_matmul_precision()
+        state["sharing"] = torch.multiprocessing.get_sharing_strategy()
+        state["gradients"] = torch.is_grad_enabled()
+    return state
+
+def changed(before, after):
+    found = {}
+    for name in before:
+        if before[name] == after[name]:
+            continue
+        if name == "environment":
+            old, new = before[name], after[name]
+            found |= {f"variable {k}": [old.get(k), new.get(k)] for k in {*old, *new}
+                      if old.get(k) != new.get(k)}
+        else:
+            found[name] = [str(before[name])[-300:], str(after[name])[-300:]]
+    return found
+
+def report(before):
+    print(json.dumps(changed(before, program())))
+"""
+
+# What libraries set for their own use, and need there.
+THEIR_OWN = {
+    "variable RDBASE",  # where rdkit keeps its data
+    "variable TORCHINDUCTOR_CACHE_DIR",  # torch's compiler, imported by torch-geometric and others
+    # scikit-learn: two OpenMP runtimes in one process would end it on some systems.
+    "variable KMP_DUPLICATE_LIB_OK",
+    "variable KMP_INIT_AT_FORK",
+}
+
+
+def changes(body):
+    ran = subprocess.run(
+        [sys.executable, "-c", CHILD + body], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    return {name: value for name, value in found.items() if name not in THEIR_OWN}
+
+
+def test_the_measure_sees_what_a_library_changes():
+    body = """
+before = program()
+logging.info("adds a handler to the root logger")
+warnings.simplefilter("ignore")
+random.random()
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+report(before)
+"""
+    assert set(changes(body)) == {
+        "root handlers", "warnings", "random", "variable TOKENIZERS_PARALLELISM",
+    }  # fmt: skip
+
+
+def test_importing_polymodal_and_every_name_it_has_changes_nothing():
+    body = """
+import torch
+before = program()
+import polymodal
+for name in polymodal.__all__:
+    getattr(polymodal, name)
+report(before)
+"""
+    assert changes(body) == {}
+
+
+def test_importing_every_plugin_changes_nothing():
+    body = """
+from importlib import import_module, metadata
+before = program()
+for point in metadata.entry_points(group="polymodal"):
+    if point.dist.name == "polymodal":
+        import_module(point.module)
+report(before)
+"""
+    assert changes(body) == {}
+
+
+@pytest.mark.slow
+def test_importing_the_module_of_every_component_changes_nothing():
+    body = """
+import torch
+from polymodal import PluginError
+from polymodal.plugins import Plugins
+before = program()
+loaded = 0
+for plugin in Plugins().all():
+    for component in plugin.components.values() if plugin.distribution == "polymodal" else ():
+        try:
+            component.load()
+            loaded += 1
+        except PluginError as error:
+            assert "which is not installed" in str(error), error
+assert loaded > 30
+report(before)
+"""
+    assert changes(body) == {}
+
+
+STREAMS = {
+    "image": ("vision.patches", {"size": 32, "patch": 16}, "vision.timm", {"model": "resnet18"}),
+    "photo": (
+        "vision.patches", {"size": 64, "patch": 16}, "vision.open_clip", {"model": "RN50"},
+    ),
+    "caption": ("text.open_clip", {"max_tokens": 12}, "text.open_clip", {"model": "ViT-S-32"}),
+    "text": (
+        "text.wordpiece", {"vocabulary_size": 60, "max_tokens": 12}, "text.transformers",
+        {"model": "bert", "config": {
+            "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 32, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        }},
+    ),
+    "again": (
+        "text.wordpiece", {"vocabulary_size": 60, "max_tokens": 12}, "text.transformer",
+        {"width": 32, "depth": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_building_a_model_and_taking_a_step_changes_nothing():
+    """Towers of other libraries, a learned vocabulary, two objectives, an optimiser's step."""
+    for package in ("timm", "open_clip", "transformers", "tokenizers", "sklearn"):
+        pytest.importorskip(package)
+    config = {
+        "streams": {
+            name: {
+                "field": "image" if name in ("image", "photo") else "text",
+                "tokenizer": {"use": tokenizer, **options},
+                "encoder": {"use": encoder, **more},
+            }
+            for name, (tokenizer, options, encoder, more) in STREAMS.items()
+        },
+        "data": {"sources": {"digits": {"use": "demo.digits"}}, "batch_size": 4},
+        "objectives": {
+            "align": {"use": "contrastive.infonce", "streams": list(STREAMS), "dim": 8},
+            "words": {"use": "masking.tokens", "stream": "text"},
+        },
+    }
+    body = f"""
+import torch
+config = {config!r}
+before = program()
+import numpy as np
+from polymodal.build import Builder
+from polymodal.config import check_config
+from polymodal.fitting import fit_tokenizers
+from polymodal.loader import PackedDataset, in_order, load_batches
+from polymodal.model import total_loss
+builder = Builder(check_config(config))
+model = builder.model()
+sources = list(builder.sources.values())
+fit_tokenizers(builder)
+dataset = PackedDataset(sources, builder.readings, split="train")
+batch = next(iter(load_batches(dataset, list(in_order([4], 4)))))
+optimizer = torch.optim.AdamW(model.parameters())
+total_loss(model(batch), model.weights).backward()
+optimizer.step()
+report(before)
+"""
+    assert changes(body) == {}
