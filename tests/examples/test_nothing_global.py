@@ -171,6 +171,7 @@ def test_building_a_model_and_taking_a_step_changes_nothing():
             for name, (tokenizer, options, encoder, more) in STREAMS.items()
         },
         "data": {"sources": {"digits": {"use": "demo.digits"}}, "batch_size": 4},
+        "trainer": {"max_steps": 1},
         "objectives": {
             "align": {"use": "contrastive.infonce", "streams": list(STREAMS), "dim": 8},
             "words": {"use": "masking.tokens", "stream": "text"},
