@@ -22,8 +22,9 @@ class TransformersTokenizer(Tokenizer):
     """The tokens a model of transformers was trained with, special ones included, at true length.
 
     Channel "word" numbers the words of a segment, special tokens counting as words of their own.
-    What looks like a special token in a text is text. Text without a visible character has no
-    tokens. Once in a run's saved state, the tokenizer needs neither hub nor folder.
+    What looks like a special token in a text is text. Text without content, blank or normalised
+    away, has no tokens at all. Once in a run's saved state, the tokenizer needs neither hub nor
+    folder.
 
     Args:
         model: a name on the hub, or a local folder.
@@ -96,12 +97,14 @@ class TransformersTokenizer(Tokenizer):
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
-        """Return one segment a text; None and text without content have no tokens."""
-        present = [bool(raw and raw.strip()) for raw in raws]
-        found = iter(self._engine.encode_batch([r for r, p in zip(raws, present) if p]))
-        encodings = [next(found) if p else None for p in present]
-        lengths = [0 if each is None else len(each) for each in encodings]
+        """Return one segment a text; None and text without content have no tokens at all."""
+        texts = [raw if raw and raw.strip() else "" for raw in raws]
+        encodings = [
+            None if all(each.special_tokens_mask) else each
+            for each in self._engine.encode_batch(texts)
+        ]
         full = [each for each in encodings if each is not None]
+        lengths = [0 if each is None else len(each) for each in encodings]
         total = sum(lengths)
         ids = np.fromiter(chain.from_iterable(e.ids for e in full), np.int64, total)
         special = chain.from_iterable(e.special_tokens_mask for e in full)

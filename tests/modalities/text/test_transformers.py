@@ -96,6 +96,14 @@ def test_absent_and_blank_text_has_no_tokens_not_even_special_ones(folder):
         tokenizer.check(3)
 
 
+def test_text_that_is_normalised_away_has_no_tokens(folder):
+    state = TransformersTokenizer(model=folder).state()
+    drop = {"type": "Replace", "pattern": {"String": "~"}, "content": ""}
+    tokenizer = TransformersTokenizer(model=folder)
+    tokenizer.load_state({**state, "tokenizer": {**state["tokenizer"], "normalizer": drop}})
+    assert tokenizer.encode(["~", "a~"]).layout.lengths == (0, 3)
+
+
 def test_what_looks_like_a_special_token_is_text(folder):
     tokenizer = TransformersTokenizer(model=folder)
     found = tokenizer.encode([TEXTS[2]])
