@@ -262,12 +262,13 @@ def _built(model: str, settings: Any, *, pretrained: bool, pooler: bool, attenti
         kind = transformers.MODEL_MAPPING[type(settings)]
     except KeyError as error:
         raise ValueError(f"transformers has no bare model for the config of {model!r}") from error
+    kind = kind[0] if isinstance(kind, tuple) else kind  # Funnel has a second form
     options: dict[str, Any] = {"dtype": torch.float32}
     if "add_pooling_layer" in inspect.signature(kind).parameters:
         options["add_pooling_layer"] = pooler
     if attention != "auto":
         options["attn_implementation"] = attention
-    if not pretrained:
+    if not pretrained or torch.get_default_device().type == "meta":  # a plan reads no weights
         try:
             return AutoModel.from_config(settings, **options)
         except Exception as error:  # of any kind, for settings that contradict each other

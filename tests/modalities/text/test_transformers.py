@@ -238,6 +238,12 @@ def test_loading_weights_leaves_the_librarys_log_as_it_was(folder):
     assert logging.getLogger("transformers").level == before
 
 
+def test_a_plan_reads_no_weights(folder):
+    with torch.device("meta"):
+        ours = TransformersEncoder(SPEC, model=folder, pretrained=True)
+    assert {p.device.type for p in ours.parameters()} == {"meta"}
+
+
 def test_weights_that_are_not_all_there_are_refused(folder):
     with pytest.raises(DataError, match="lack .* of the model's"):
         TransformersEncoder(SPEC, model=folder, pretrained=True, config={"num_hidden_layers": 3})
