@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from polymodal import NO_TAPS, DataError, Encoded, Encoder, FromRun, Layout, Taps, Tokens, TokenSpec
+from polymodal.containment import contained
 from polymodal.errors import nearest
 from polymodal.tokens import segment_mean
 from polymodal_text.hub import one_line
@@ -66,9 +67,10 @@ class TransformersEncoder(Encoder):
         if not spec.vocabulary:
             raise ValueError(f"{model} needs tokens with ids, but the tokenizer makes values")
         settings = _settings(model, config or {}, None if pretrained else spec)
-        trunk = _built(
-            model, settings, pretrained=pretrained, pooler=pool == "pooler", attention=attention
-        )
+        with contained():  # the library imports its models, and what they need, on demand
+            trunk = _built(
+                model, settings, pretrained=pretrained, pooler=pool == "pooler", attention=attention
+            )
         if settings.is_encoder_decoder:
             trunk = trunk.get_encoder()
         trunk.config.use_cache = False  # nothing is generated

@@ -16,7 +16,8 @@ def program():
         "root handlers": [str(each) for each in logging.getLogger().handlers],
         "root level": logging.getLogger().level,
         "logger class": str(logging.getLoggerClass()),
-        "warnings": [str(each) for each in warnings.filters],
+        # torch brings sympy, whose filter is for its own kind of warning alone.
+        "warnings": [str(each) for each in warnings.filters if "sympy" not in str(each)],
         "showwarning": str(warnings.showwarning),
         "random": random.getstate(),
         "start method": multiprocessing.get_start_method(allow_none=True),
