@@ -236,6 +236,7 @@ def load_batches(
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
+        generator=torch.Generator(),  # or torch draws workers' seeds from the program's own state
     )
 
 

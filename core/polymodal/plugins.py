@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import pluggy
 
 from polymodal import hookspecs
+from polymodal.containment import contained
 from polymodal.errors import PluginError, nearest
 
 GROUP = "polymodal"
@@ -47,7 +48,8 @@ class Component:
         """
         module_name, _, attribute = self.target.partition(":")
         try:
-            found: Any = importlib.import_module(module_name)
+            with contained():
+                found: Any = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
         except ModuleNotFoundError as error:
@@ -77,8 +79,9 @@ class Component:
                 extras = metadata.metadata(distribution).get_all("Provides-Extra") or []
             except metadata.PackageNotFoundError:
                 extras = []
-            if self.plugin.name in extras:
-                return f'pip install "{distribution}[{self.plugin.name}]"'
+            for extra in (missing, self.plugin.name):  # one package's own extra tells more
+                if extra in extras:
+                    return f'pip install "{distribution}[{extra}]"'
         return f"pip install {missing}"
 
 

@@ -55,6 +55,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_text.clip_tokenizer:ClipTokenizer",
         "the tokenizer of an open_clip model, unpadded",
     )
+    registry.tokenizer(
+        "transformers",
+        "polymodal_text.transformers_tokenizer:TransformersTokenizer",
+        "the tokenizer of a Hugging Face transformers model, unpadded",
+    )
     registry.encoder(
         "transformer",
         "polymodal.transformer_encoder:TransformerEncoder",
@@ -64,6 +69,11 @@ def polymodal_register(registry: "Registry") -> None:
         "open_clip",
         "polymodal_text.clip_tower:ClipTextTower",
         "the text tower of an open_clip model, with its weights if asked",
+    )
+    registry.encoder(
+        "transformers",
+        "polymodal_text.transformers_encoder:TransformersEncoder",
+        "any text model of Hugging Face transformers, trained or not",
     )
 
 

@@ -6,22 +6,17 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 
 from polymodal import DataError, Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
+from polymodal.containment import contained
 from polymodal.errors import nearest
+from polymodal_text.hub import one_line, special_ids
+
+with contained("TOKENIZERS_PARALLELISM"):  # open_clip turns it off for every tokenizer
+    import open_clip
 
 DEFAULT_CONTEXT = 77
-
-# What tokenizers of the hub call the roles, the preferred name first.
-_HUB_NAMES = {
-    "pad": ("pad",),
-    "unknown": ("unk",),
-    "mask": ("mask",),
-    "begin": ("bos", "cls"),
-    "end": ("eos", "sep"),
-}
 
 
 def model_config(model: str) -> Mapping[str, Any]:
@@ -31,7 +26,8 @@ def model_config(model: str) -> Mapping[str, Any]:
         ValueError: no such model, with the nearest name.
     """
     try:
-        found: Mapping[str, Any] | None = open_clip.get_model_config(model)
+        with contained():
+            found: Mapping[str, Any] | None = open_clip.get_model_config(model)
     except (OSError, ValueError) as error:
         raise ValueError(f"the open_clip model {model!r} can't be read: {error}") from error
     if found is None:
@@ -76,15 +72,17 @@ class ClipTokenizer(Tokenizer):
     @cached_property
     def _library(self) -> Any:
         try:
-            return open_clip.get_tokenizer(self.model)
+            with contained():  # open_clip logs through the root logger
+                return open_clip.get_tokenizer(self.model)
         except ImportError as error:
             raise DataError(
                 f"the tokenizer of {self.model} needs the package {error.name!r}. "
                 f"Install it: pip install {error.name}"
             ) from error
         except (OSError, ValueError) as error:  # the network, or a folder without its files
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(f"the tokenizer of {self.model} can't be loaded: {reason}") from error
+            raise DataError(
+                f"the tokenizer of {self.model} can't be loaded: {one_line(error)}"
+            ) from error
 
     @cached_property
     def spec(self) -> TokenSpec:  # type: ignore[override]
@@ -93,12 +91,7 @@ class ClipTokenizer(Tokenizer):
         if self._from_hub:
             wrapped = self._library.tokenizer
             size = max(text.get("vocab_size", 0), len(wrapped))
-            special: dict[str, int] = {}
-            for role, names in _HUB_NAMES.items():
-                for name in names:
-                    number = getattr(wrapped, f"{name}_token_id")
-                    if number is not None:
-                        special.setdefault(role, number)
+            special = special_ids(wrapped)
         else:
             size = text.get("vocab_size", self._library.vocab_size)
             special = {

@@ -3,17 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from jaxtyping import Float, Int, Shaped
-from open_clip.factory import load_state_dict
-from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polymodal import NO_TAPS, DataError, Encoded, Encoder, FromRun, Layout, Taps, Tokens, TokenSpec
+from polymodal.containment import contained
 from polymodal.errors import nearest
 from polymodal_text.clip_tokenizer import model_config
+from polymodal_text.hub import one_line
+
+with contained("TOKENIZERS_PARALLELISM"):  # open_clip turns it off for every tokenizer
+    import open_clip
+    from open_clip.factory import load_state_dict
+    from open_clip.transformer import TextTransformer
 
 
 def _tower(model: str, pretrained: str | None) -> TextTransformer:
@@ -43,9 +47,8 @@ def _tower(model: str, pretrained: str | None) -> TextTransformer:
             path = open_clip.download_pretrained(tag) if tag else pretrained
             tower.load_state_dict(_text_weights(load_state_dict(path)))
         except Exception as error:  # files of any kind, and the network
-            reason = " ".join(str(error).split())[:300]
             raise DataError(
-                f"the weights {pretrained!r} can't be loaded into {model}: {reason}"
+                f"the weights {pretrained!r} can't be loaded into {model}: {one_line(error)}"
             ) from error
     return tower
 

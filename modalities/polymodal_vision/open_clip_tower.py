@@ -1,26 +1,26 @@
 """open_clip's visual towers: pooled and tokens in the space that images and texts share."""
 
-import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import open_clip
 from jaxtyping import Float
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
-from open_clip.transformer import AttentionalPooler, VisionTransformer
 from torch import Tensor, nn
 
 from polymodal import DataError
+from polymodal.containment import contained
 from polymodal.encoder import Taps
 from polymodal.errors import nearest
 from polymodal_vision.patching import MeanStd
 from polymodal_vision.timm_tower import as_maps, dense_head, depths, download_failed
 from polymodal_vision.tower import Seen, Tower, by_depth
+
+with contained("TOKENIZERS_PARALLELISM"):  # open_clip turns it off for every tokenizer
+    import open_clip
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import AttentionalPooler, VisionTransformer
 
 
 class OpenClipTower(Tower):
@@ -114,7 +114,7 @@ def build(name: str, *, size: tuple[int, int], pretrained: str | None) -> tuple[
     # so a tiny one of open_clip's own stands in its place.
     text = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
     try:
-        with _root_logger_left_alone():
+        with contained():
             model: Any = open_clip.CLIP(
                 embed_dim=width,
                 vision_cfg=settings["vision_cfg"],
@@ -148,7 +148,7 @@ def _trained(name: str, side: int | tuple[int, int], pretrained: str) -> Any:
             f"{nearest(pretrained, tags)}"
         )
     try:
-        with _root_logger_left_alone():
+        with contained():
             model = open_clip.create_model(
                 name, pretrained=pretrained, force_image_size=side, force_patch_dropout=0.0
             )
@@ -224,21 +224,3 @@ def _depths(visual: Any) -> dict[str, int]:
         return 1 + int(found[1]) if found else 0
 
     return {name: depth(name) for name in names}
-
-
-@contextmanager
-def _root_logger_left_alone() -> Iterator[None]:
-    """Keep open_clip's `logging.warning` from configuring the root logger of the program.
-
-    The logging module's own functions add a handler to a root logger that has none; a
-    placeholder prevents that. A program that has set up logging sees every message.
-    """
-    root = logging.getLogger()
-    placeholder = None if root.handlers else logging.NullHandler()
-    if placeholder is not None:
-        root.addHandler(placeholder)
-    try:
-        yield
-    finally:
-        if placeholder is not None:
-            root.removeHandler(placeholder)

@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from polymodal import PluginError
 from polymodal.plugins import Plugins
 from polymodal.signature import read_signature
 
@@ -30,6 +31,13 @@ def test_listing_components_imports_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_a_package_with_an_extra_of_its_own_is_asked_for_by_that_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "polymodal_text.transformers_encoder", raising=False)
+    with pytest.raises(PluginError, match=r'pip install "polymodal\[transformers\]"'):
+        COMPONENTS["encoder", "text.transformers"].load()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
