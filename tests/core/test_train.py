@@ -143,6 +143,7 @@ def test_a_directory_with_other_files_is_left_alone(sensor_config, plugins, tmp_
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_by_name(sensor_config, plugins, tmp_path):
+    sensor_config["trainer"]["checkpoint_every"] = 2
     config = check_config(sensor_config, plugins=plugins)
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
     objective = training.model.objective("rebuild")
