@@ -352,7 +352,7 @@ def test_blocked_plugins_are_kept_out_of_the_part_alone_and_what_is_loaded_is_sh
     whole = Plugins()
     part = whole.without(["masking"])
     with pytest.raises(
-        PluginError, match="'masking' of polymodal .* is blocked: named in plugins.block"
+        PluginError, match="'masking' of .* is blocked: named in plugins.block"
     ):
         part.find("masking.tokens", "objective")
     assert part.get("fusion") is whole.get("fusion")
@@ -382,7 +382,7 @@ def test_a_config_that_blocks_a_plugin_is_refused_if_it_uses_it_and_leaves_the_n
 ):
     blocking = {**sensor_config, "plugins": {"block": ["masking"]}}
     with pytest.raises(
-        ConfigError, match="'masking' of polymodal .* is blocked: named in plugins.block"
+        ConfigError, match="'masking' of .* is blocked: named in plugins.block"
     ):
         check_config(blocking, plugins=plugins)
     assert check_config(sensor_config, plugins=plugins)
