@@ -303,6 +303,26 @@ def generators(subject: TokenizerSubject) -> None:
             )
 
 
+@check("tokenizer", after=("encodes", "shapes", "generators"))
+def augmentation(subject: TokenizerSubject) -> None:
+    """Where generators change the tokens, they were drawn from."""
+    drawing = [np.random.default_rng(number) for number in range(len(subject.raws))]
+    before = [generator.bit_generator.state for generator in drawing]
+    tokenizer = subject.tokenizer
+    found = tokenizer.finish(
+        tokenizer.encode(copy.deepcopy(list(subject.raws)), generators=drawing)
+    )
+    plain = subject.encode(subject.raws)
+    for place, generator in enumerate(drawing):
+        other = tokens_difference(found.select([place]), plain.select([place]))
+        if other and same(generator.bit_generator.state, before[place]):
+            raise ConformanceError(
+                f"with generators a raw value has other {other} than without, but its generator "
+                "was not drawn from, so every epoch is augmented alike: draw from the generator of "
+                "that raw value"
+            )
+
+
 @check("tokenizer", after=("encodes", "shapes", "absent", "generators"))
 def packing(subject: TokenizerSubject) -> None:
     """Encoded alone, in other company or among absent ones, a raw value makes the same tokens."""
@@ -333,6 +353,8 @@ def saving(subject: TokenizerSubject) -> None:
     fresh.load_state(json.loads(text))
     if not fresh.fitted:
         raise ConformanceError("`fitted` is False after `load_state`")
+    if fresh.spec != subject.tokenizer.spec:
+        raise ConformanceError("`spec` is another after its state is saved and loaded")
     _agree(subject, fresh, "after its state is saved and loaded")
 
 
