@@ -12,7 +12,7 @@ from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.testing.comparing import random_state_kept, random_state_untouched
-from polymodal.testing.modules import descend, require_gradients, through_a_file
+from polymodal.testing.modules import descend, require_gradients, through_a_file, trainable
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import OBJECTIVE, TOY_STREAMS, loss_of, toy_batch, toy_info
 
@@ -84,6 +84,8 @@ def trains(subject: MethodSubject) -> None:
 def gradients(subject: MethodSubject) -> None:
     """Every trainable parameter of it gets a gradient within a few steps."""
     model = subject.model()
+    if not trainable(model.methods["method"]):
+        return
 
     def one(number: int) -> Callable[[], Tensor]:
         def loss() -> Tensor:
