@@ -241,7 +241,7 @@ def _without_edge(tokens: Tokens, edge: int) -> Tokens:
     )
 
 
-@check("objective", after=("computes", "shapes", "randomness"))
+@check("objective", after=("computes", "shapes", "randomness", "gradients"))
 def target_leak(subject: ObjectiveSubject) -> None:
     """What predicts a hidden token or edge does not change with it."""
     for number in range(STEPS):

@@ -312,15 +312,16 @@ def augmentation(subject: TokenizerSubject) -> None:
     found = tokenizer.finish(
         tokenizer.encode(copy.deepcopy(list(subject.raws)), generators=drawing)
     )
-    plain = subject.encode(subject.raws)
-    for place, generator in enumerate(drawing):
-        other = tokens_difference(found.select([place]), plain.select([place]))
-        if other and same(generator.bit_generator.state, before[place]):
-            raise ConformanceError(
-                f"with generators a raw value has other {other} than without, but its generator "
-                "was not drawn from, so every epoch is augmented alike: draw from the generator of "
-                "that raw value"
-            )
+    other = tokens_difference(found, subject.encode(subject.raws))
+    if other and all(
+        same(generator.bit_generator.state, state)
+        for generator, state in zip(drawing, before, strict=True)
+    ):
+        raise ConformanceError(
+            f"with generators the tokens have other {other} than without, but no generator was "
+            "drawn from, so every epoch is augmented alike: draw from the generator of each raw "
+            "value"
+        )
 
 
 @check("tokenizer", after=("encodes", "shapes", "absent", "generators"))

@@ -494,7 +494,7 @@ class LambdaView(Rebuild):
 
 class SeesAll(Distilled):
     def shown(self, tokens, hidden):
-        return tokens.values + 0 * self.mask
+        return tokens.values + self.mask * hidden[:, None]
 
 
 class TeacherOutOfState(Distilled):
@@ -528,7 +528,10 @@ OBJECTIVES = {
 
 @pytest.mark.parametrize("defect", OBJECTIVES, ids=lambda d: d.__name__)
 def test_each_defect_of_an_objective_is_caught_by_its_check(defect):
-    assert failed("objective", ObjectiveSubject(defect)) == [OBJECTIVES[defect]]
+    found = failed("objective", ObjectiveSubject(defect))
+    # A teacher that is no part of the module stays in float32 and is no teacher to the leak check.
+    also = {TeacherOutOfState: ["loss_is_a_sum", "target_leak"]}.get(defect, [])
+    assert sorted(found) == sorted([OBJECTIVES[defect], *also])
 
 
 def test_components_that_keep_every_rule_pass():
