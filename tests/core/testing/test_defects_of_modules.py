@@ -15,8 +15,8 @@ from polymodal import (
     Loss,
     Need,
     Objective,
+    Teacher,
     TokenSpec,
-    TransformerEncoder,
     View,
 )
 from polymodal.testing import checks
@@ -131,27 +131,24 @@ class Distilled(Rebuild):
 
     def __init__(self, info):
         super().__init__(info)
-        width = info["patches"].width
-        self.head = nn.Linear(width, width)
-        self.keep(TransformerEncoder(info["patches"].spec, width=width, depth=1, heads=2))
+        self.head = nn.Linear(info["patches"].width, info["patches"].width)
+
+    def attach(self, model):
+        self.keep(Teacher(model.encoder("patches")))
 
     def keep(self, teacher):
-        self.teacher = teacher.requires_grad_(False)
+        self.teacher = teacher
 
     def forward(self, step):
         tokens = step.tokens("patches")
         hidden = self.hidden(step, tokens)
         encoded = step.encode_tokens("patches", tokens.with_rows(self.shown(tokens, hidden)))
-        with torch.no_grad():
-            target = self.teacher(tokens).vectors
+        target = self.teacher(tokens).vectors
         errors = (self.head(encoded.vectors).float() - target).square().mean(dim=1)
         return Loss((errors * hidden).sum(), hidden.sum())
 
-    @torch.no_grad()
     def after_update(self, step):
-        student = step.encoder("patches").parameters()
-        for mine, theirs in zip(self.teacher.parameters(), student, strict=True):
-            mine.lerp_(theirs, 0.1)
+        self.teacher.follow(step.encoder("patches"), 0.9)
 
 
 class Queue(Distilled):
@@ -162,8 +159,7 @@ class Queue(Distilled):
         self.register_buffer("queue", torch.randn(8, info["patches"].width))
 
     def keys(self, step):
-        with torch.no_grad():
-            rows = self.teacher(step.tokens("patches")).pooled_rows()[step.rows_with("patches")]
+        rows = self.teacher(step.tokens("patches")).pooled_rows()[step.rows_with("patches")]
         return nn.functional.normalize(rows.float(), dim=1)
 
     def forward(self, step):
@@ -176,7 +172,6 @@ class Queue(Distilled):
         scores = torch.cat([right, queries @ self.queue.to(queries.dtype).T], dim=1)
         return Loss((scores.logsumexp(dim=1) - scores[:, 0]).sum(), len(rows))
 
-    @torch.no_grad()
     def after_update(self, step):
         super().after_update(step)
         self.queue.copy_(torch.cat([self.keys(step).to(self.queue.dtype), self.queue])[:8])
@@ -499,12 +494,12 @@ class SeesAll(Distilled):
 
 class TeacherOutOfState(Distilled):
     def keep(self, teacher):
-        object.__setattr__(self, "teacher", teacher.requires_grad_(False))
+        object.__setattr__(self, "teacher", teacher)
 
 
 class TeacherToTrain(Distilled):
     def keep(self, teacher):
-        self.teacher = teacher
+        self.teacher = teacher.requires_grad_(True)
 
 
 class QueueOutOfState(Queue):
