@@ -261,8 +261,11 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a component, or all of a plugin, against what the core relies on."""
+    import torch
+
     from polymodal.testing.command import run_check
 
+    torch.set_num_threads(1)  # the checks' tensors are tiny: threads would only wait for each other
     raise typer.Exit(run_check(target, kind, as_json, debug=context.obj == DEBUG))
 
 

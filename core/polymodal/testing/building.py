@@ -183,7 +183,9 @@ def subject_of(example: Example, plugins: Plugins) -> Any:
         def from_info(info: Mapping[str, StreamInfo]) -> Any:
             return build(info=info)
 
-        return (ObjectiveSubject if example.kind == "objective" else FusionSubject)(from_info)
+        if example.kind == "fusion":
+            return FusionSubject(from_info)
+        return ObjectiveSubject(from_info, example.raws)
     if example.kind == "evaluation":
         build.with_streams(lambda part: part.needs())
         return EvaluationSubject(lambda: build(info=toy_info()))

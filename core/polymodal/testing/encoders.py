@@ -17,6 +17,7 @@ from polymodal.testing.comparing import (
     random_state_untouched,
 )
 from polymodal.testing.modules import (
+    HALVES,
     changed,
     check_encoded,
     descend,
@@ -25,11 +26,10 @@ from polymodal.testing.modules import (
     rows_of,
     scalar,
     through_a_file,
+    wide,
 )
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.tokens import Encoded, Tokens
-
-HALVES = (torch.bfloat16, torch.float16)
 
 
 @dataclass
@@ -64,12 +64,7 @@ class EncoderSubject:
     @cached_property
     def wide(self) -> Tokens:
         """The tokens in float64."""
-        tokens = self.tokens
-        edge_values = tokens.layout.edge_values
-        if edge_values is not None:
-            layout = replace(tokens.layout, edge_values=edge_values.double())
-            tokens = tokens.with_rows(tokens.rows, layout)
-        return tokens if tokens.values is None else tokens.with_rows(tokens.values.double())
+        return wide(self.tokens)
 
     def encode(self, tokens: Tokens) -> Encoded:
         """Return the exact encoder's vectors, without gradients."""
@@ -107,10 +102,9 @@ def encodes(subject: EncoderSubject) -> None:
 @check("encoder", after=("encodes",))
 def shapes(subject: EncoderSubject) -> None:
     """A finite vector a token and one a segment, as wide as it says."""
-    layout = subject.tokens.layout
     with torch.no_grad():
         found = subject.encoder(subject.tokens)
-    check_encoded(found, layout.tokens, layout.segments, subject.encoder.width, "forward")
+    check_encoded(found, subject.tokens.layout, subject.encoder.width, "forward")
 
 
 @check("encoder", after=("encodes", "randomness"))
@@ -126,10 +120,22 @@ def stem_and_trunk(subject: EncoderSubject) -> None:
 def absent(subject: EncoderSubject) -> None:
     """Samples without tokens among others get a pooled zero, and nothing is NaN."""
     tokens = subject.emptied(subject.wide)
-    check_encoded(
-        subject.encode(tokens), tokens.layout.tokens, tokens.layout.segments,
-        subject.encoder.width, "with absent samples, forward",
-    )  # fmt: skip
+    width = subject.encoder.width
+    check_encoded(subject.encode(tokens), tokens.layout, width, "with absent samples, forward")
+
+
+@check("encoder", after=("encodes", "shapes", "packing"))
+def owners(subject: EncoderSubject) -> None:
+    """A sample may own several segments, or none: each is encoded as if it stood alone."""
+    tokens = subject.wide
+    layout = tokens.layout
+    owner = torch.arange(layout.segments) // 2 + 1  # sample 0 owns none
+    owned = tokens.with_rows(
+        tokens.rows, replace(layout, owner=owner, samples=layout.segments // 2 + 2)
+    )
+    when = "with several segments a sample, forward"
+    found = check_encoded(subject.encode(owned), owned.layout, subject.encoder.width, when)
+    _require_same(found, subject.encode(tokens), "who owns a segment changes its vectors")
 
 
 @check("encoder", after=("encodes", "shapes", "absent", "gradients"))
@@ -138,9 +144,7 @@ def zero_tokens(subject: EncoderSubject) -> None:
     all_absent = subject.tokens.keep(torch.zeros(0, dtype=torch.int64), [0] * subject.samples)
     for tokens, when in ((all_absent, "without tokens"), (all_absent.take([]), "without samples")):
         encoder = subject.built().train()
-        found = check_encoded(
-            encoder(tokens), 0, tokens.layout.segments, encoder.width, f"{when}, forward"
-        )
+        found = check_encoded(encoder(tokens), tokens.layout, encoder.width, f"{when}, forward")
         require_finite_gradients(encoder, scalar([found]), when)
 
 
@@ -152,11 +156,17 @@ def randomness(subject: EncoderSubject) -> None:
     _require_same(first, second, "in evaluation mode, encoding twice differs")
     encoder = subject.built().train()
     found = []
-    for _ in range(2):
+    for other in range(2):
         fresh = copy.deepcopy(encoder)
-        with random_state_kept(3), torch.no_grad():
+        with random_state_kept(other), torch.no_grad():
+            torch.manual_seed(3)
             found.append(fresh(subject.tokens))
-    _require_same(found[0], found[1], "in training mode, encoding twice with one seed differs")
+    _require_same(
+        found[0],
+        found[1],
+        "in training mode, encoding twice with one seed of torch differs: draw from torch's "
+        "generator alone, which the run seeds for each step",
+    )
 
 
 @check("encoder", after=("encodes", "shapes", "randomness"))

@@ -24,11 +24,8 @@ class Example:
     component: str  # "vision.patches"
     kind: str  # "tokenizer"
     options: Mapping[str, Any] = field(default_factory=dict)  # "{folder}" in a text: see `prepare`
-    raws: Sequence[Any] = ()  # of a tokenizer, or of an encoder's tokenizer: what readers return
+    raws: Sequence[Any] = ()  # what readers return: for a tokenizer (an encoder's), for views
     values: Sequence[Any] = ()  # of a reader: what records hold
     tokenizer: Mapping[str, Any] | None = None  # of an encoder: {"use": "vision.patches", ...}
     prepare: Callable[[Path], None] | None = None  # writes what options refer to as {folder}/...
     skip: Mapping[str, str] = field(default_factory=dict)  # check: why it does not apply
-
-
-Raws = Sequence[Any] | Callable[[], Sequence[Any]]

@@ -16,6 +16,7 @@ from polymodal.testing.comparing import (
     random_state_untouched,
 )
 from polymodal.testing.modules import (
+    HALVES,
     check_encoded,
     descend,
     require_finite_gradients,
@@ -88,10 +89,7 @@ def _check_parts(given: Parts, found: Parts, width: int, when: str = "") -> None
     if missing:
         raise ConformanceError(f"forward returns no vectors for {missing}: return every stream")
     for stream, part in given.items():
-        check_encoded(
-            found[stream], part.layout.tokens, part.layout.segments, width,
-            f"{when}forward, stream {stream!r}",
-        )  # fmt: skip
+        check_encoded(found[stream], part.layout, width, f"{when}forward, stream {stream!r}")
 
 
 @check("fusion")
@@ -134,11 +132,23 @@ def zero_tokens(subject: FusionSubject) -> None:
 
 @check("fusion", after=("fuses",))
 def randomness(subject: FusionSubject) -> None:
-    """In evaluation nothing is random."""
+    """In evaluation nothing is random, in training everything follows torch's seed."""
     parts = subject.parts()
     with random_state_untouched("in evaluation mode the fusion"):
         first, second = subject.fuse(parts), subject.fuse(parts)
     _require_same(first, second, "in evaluation mode, fusing twice differs")
+    found = []
+    for other in range(2):
+        fusion = copy.deepcopy(subject.fusion).train()
+        with random_state_kept(other), torch.no_grad():
+            torch.manual_seed(3)
+            found.append(fusion(parts))
+    _require_same(
+        found[0],
+        found[1],
+        "in training mode, fusing twice with one seed of torch differs: draw from torch's "
+        "generator alone, which the run seeds for each step",
+    )
 
 
 @check("fusion", after=("fuses", "shapes", "randomness"))
@@ -232,7 +242,7 @@ def half_precision(subject: FusionSubject) -> None:
     fusion = subject.built().eval()
     with torch.no_grad():
         wanted = fusion(parts)
-        for dtype in (torch.bfloat16, torch.float16):
+        for dtype in HALVES:
             with torch.autocast("cpu", dtype):
                 found = fusion(parts)
             for stream in parts:

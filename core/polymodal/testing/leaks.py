@@ -16,12 +16,16 @@ them is not; next-token prediction passes with a causal encoder, because the out
 token lie before it, and fails where the mask is off by one. Edges are tried the same way: an
 edge is a target if taking it away (both directions) lowers the count with E as it was.
 
+A teacher (an encoder without trainable parameters that the objective holds) is held fixed with the
+others. Its vector of token i stands for token i: where changing that vector alone changes the
+gradient, the outputs found are those from which it is predicted, and they must not change with i.
+
 What this can't see: content that reaches the prediction past the encoders, inside the objective
-itself; and it takes a target that mixes several tokens (a teacher's contextual vectors) for a leak
-of each of them, so such an objective skips the check and tests its own masks.
+itself. And it takes a target that mixes several tokens (a teacher's vectors, normalised over the
+sample) for a leak of each of them, so such an objective skips the check and tests its own masks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -35,7 +39,7 @@ from polymodal.objective import Loss
 from polymodal.testing.modules import changed
 from polymodal.testing.objectives import ObjectiveSubject
 from polymodal.testing.registry import ConformanceError, check
-from polymodal.testing.toys import loss_of
+from polymodal.testing.toys import OBJECTIVE, loss_of
 from polymodal.tokens import Encoded, Tokens
 
 SAMPLES = (7, 5, 6)
@@ -43,32 +47,54 @@ STEPS = 2  # each hides other tokens
 CLOSE = 1e-5
 
 
-@contextmanager
-def _outputs(model: PretrainingModel, replay: list[Encoded] | None) -> Iterator[list[Encoded]]:
-    """Note what the encoders put out, in order; with `replay`, put that out instead."""
-    noted: list[Encoded] = []
-    encoders = [e for e in model.encoders.values() if isinstance(e, Encoder)]
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """What went into an encoder's trunk and what came out."""
 
-    def watch(encoder: Encoder) -> None:
+    stem: Encoded
+    out: Encoded
+    teacher: bool
+
+
+def _teachers(model: PretrainingModel) -> list[Encoder]:
+    """Return the encoders that the objective keeps to itself and does not train."""
+    return [
+        part
+        for part in model.objective(OBJECTIVE).modules()
+        if isinstance(part, Encoder) and not any(p.requires_grad for p in part.parameters())
+    ]
+
+
+@contextmanager
+def _passes(model: PretrainingModel, replay: Sequence[Encoded] | None) -> Iterator[list[_Pass]]:
+    """Note the passes of all encoders, in order; with `replay`, put that out instead."""
+    noted: list[_Pass] = []
+    students = [e for e in model.encoders.values() if isinstance(e, Encoder)]
+    teachers = _teachers(model)
+
+    def watch(encoder: Encoder, teacher: bool) -> None:
         original = encoder.contextualize
 
         def contextualize(encoded: Encoded, *, taps: Taps = NO_TAPS) -> Encoded:
             if replay is None:
-                noted.append(original(encoded, taps=taps))
+                out = original(encoded, taps=taps)
             elif len(noted) >= len(replay):
                 raise _Different
             else:
-                noted.append(replay[len(noted)])
-            return noted[-1]
+                out = replay[len(noted)]
+            noted.append(_Pass(encoded, out, teacher))
+            return out
 
         object.__setattr__(encoder, "contextualize", contextualize)
 
-    for encoder in encoders:
-        watch(encoder)
+    for encoder in students:
+        watch(encoder, False)
+    for encoder in teachers:
+        watch(encoder, True)
     try:
         yield noted
     finally:
-        for encoder in encoders:
+        for encoder in [*students, *teachers]:
             object.__delattr__(encoder, "contextualize")
 
 
@@ -86,8 +112,14 @@ def _leaf(encoded: Encoded) -> Encoded:
     )  # fmt: skip
 
 
-def _rows(encoded: Encoded) -> list[Tensor]:
-    return [encoded.vectors, encoded.pooled, *encoded.hidden.values()]
+def _rows(passes: Sequence[_Pass]) -> list[Tensor]:
+    """Return what the students put out."""
+    return [
+        rows
+        for each in passes
+        if not each.teacher
+        for rows in (each.out.vectors, each.out.pooled, *each.out.hidden.values())
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +127,14 @@ class _Run:
     """A run with the encoders' outputs held fixed."""
 
     loss: Loss
-    gradients: list[Tensor]
+    gradients: list[Tensor]  # of each of the students' outputs
 
 
-def _held(model: PretrainingModel, batch: Batch, outputs: list[Encoded], number: int) -> _Run:
-    leaves = [_leaf(each) for each in outputs]
-    with _outputs(model, leaves):
+def _held(model: PretrainingModel, batch: Batch, passes: Sequence[_Pass], number: int) -> _Run:
+    held = [each if each.teacher else replace(each, out=_leaf(each.out)) for each in passes]
+    with _passes(model, [each.out for each in held]):
         loss = loss_of(model, batch, number=number)
-    inputs = [rows for each in leaves for rows in _rows(each)]
+    inputs = _rows(held)
     gradients = [torch.zeros_like(rows) for rows in inputs]
     if loss.total.requires_grad:
         found = torch.autograd.grad(loss.total, inputs, allow_unused=True)
@@ -110,37 +142,81 @@ def _held(model: PretrainingModel, batch: Batch, outputs: list[Encoded], number:
     return _Run(loss, gradients)
 
 
-def _free(model: PretrainingModel, batch: Batch, number: int) -> list[Encoded]:
-    with torch.no_grad(), _outputs(model, None) as noted:
+def _free(model: PretrainingModel, batch: Batch, number: int) -> list[_Pass]:
+    with torch.no_grad(), _passes(model, None) as noted:
         loss_of(model, batch, number=number)
     return list(noted)
 
 
-def _seen(
-    model: PretrainingModel, batch: Batch, other: Batch, before: list[Encoded], held: _Run,
-    *, number: int, fewer: bool,
-) -> bool:  # fmt: skip
-    """Return whether what differs in `other` is a target, and its own prediction depends on it."""
-    try:
-        moved = _held(model, other, before, number)
-    except _Different:
-        return False
-    if fewer and float(moved.loss.count) >= float(held.loss.count):
-        return False
-    after = _free(model, other, number)
-    if len(after) != len(before):
-        return False
-    old = [rows for each in before for rows in _rows(each)]
-    new = [rows for each in after for rows in _rows(each)]
-    for first, second, was, now in zip(old, new, held.gradients, moved.gradients, strict=True):
-        if first.shape != second.shape or not first.numel():
-            continue
-        pull = (now - was).abs().amax(dim=1)
-        shift = (second - first).abs().amax(dim=1)
-        predicts = pull > CLOSE * float(was.abs().max().clamp(min=1e-3))
-        if bool((predicts & (shift > CLOSE * float(first.abs().max().clamp(min=1e-3)))).any()):
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One step of the model, and what its encoders put out."""
+
+    model: PretrainingModel
+    batch: Batch
+    number: int
+    before: list[_Pass]
+    held: _Run
+
+    @classmethod
+    def of(cls, model: PretrainingModel, batch: Batch, number: int) -> "_Trial":
+        before = _free(model, batch, number)
+        return cls(model, batch, number, before, _held(model, batch, before, number))
+
+    def sees(self, other: Batch, *, fewer: bool = False) -> bool:
+        """Return whether what differs in `other` is a target that its own prediction depends on.
+
+        With `fewer`, it is a target only if `other` has fewer of them.
+        """
+        after = _free(self.model, other, self.number)
+        if len(after) != len(self.before):
+            return False
+        try:
+            moved = _held(self.model, other, self.before, self.number)
+        except _Different:
+            return False
+        if fewer and float(moved.loss.count) >= float(self.held.loss.count):
+            return False
+        if self._reached(moved, after):
             return True
-    return False
+        taught = _otherwise_taught(self.before, after)
+        return taught is not None and self._reached(
+            _held(self.model, self.batch, taught, self.number), after
+        )
+
+    def _reached(self, moved: _Run, after: Sequence[_Pass]) -> bool:
+        """Return whether an output whose gradient moved is another after the change."""
+        outputs = zip(_rows(self.before), _rows(after), strict=True)
+        gradients = zip(self.held.gradients, moved.gradients, strict=True)
+        for (first, second), (was, now) in zip(outputs, gradients, strict=True):
+            if first.shape != second.shape or not first.numel():
+                continue
+            predicts = _differs(was, now)
+            if bool((predicts & _differs(first, second)).any()):
+                return True
+        return False
+
+
+def _differs(first: Tensor, second: Tensor) -> Tensor:
+    """Return which rows differ."""
+    bound = CLOSE * float(first.abs().max().clamp(min=1e-3))
+    return (second - first).abs().amax(dim=1) > bound
+
+
+def _otherwise_taught(before: Sequence[_Pass], after: Sequence[_Pass]) -> list[_Pass] | None:
+    """Return the passes with other vectors where a teacher was given what changed, if any was."""
+    found, any_taught = [], False
+    for each, later in zip(before, after, strict=True):
+        first, second = each.stem.vectors, later.stem.vectors
+        if each.teacher and first.shape == second.shape and first.numel():
+            given = _differs(first, second)
+            any_taught |= bool(given.any())
+            generator = torch.Generator().manual_seed(17)
+            noise = torch.randn(each.out.vectors.shape, generator=generator)
+            vectors = torch.where(given[:, None], noise, each.out.vectors)
+            each = replace(each, out=replace(each.out, vectors=vectors))
+        found.append(each)
+    return found if any_taught else None
 
 
 def _with(batch: Batch, stream: str, tokens: Tokens) -> Batch:
@@ -165,7 +241,7 @@ def _without_edge(tokens: Tokens, edge: int) -> Tokens:
     )
 
 
-@check("objective", after=("computes", "shapes", "randomness"))
+@check("objective", after=("computes", "shapes", "randomness", "gradients"))
 def target_leak(subject: ObjectiveSubject) -> None:
     """What predicts a hidden token or edge does not change with it."""
     for number in range(STEPS):
@@ -174,8 +250,7 @@ def target_leak(subject: ObjectiveSubject) -> None:
 
 def _check_step(subject: ObjectiveSubject, number: int) -> None:
     model, batch = subject.model(), subject.batch(lengths=SAMPLES, seed=number)
-    before = _free(model, batch, number)
-    held = _held(model, batch, before, number)
+    trial = _Trial.of(model, batch, number)
     for stream in subject.streams:
         spec = model.specs[stream]
         tokens = batch.streams[stream]
@@ -183,8 +258,7 @@ def _check_step(subject: ObjectiveSubject, number: int) -> None:
         for row in range(tokens.layout.tokens):
             if tokens.ids is not None and bool(torch.isin(tokens.ids[row], special)):
                 continue
-            other = _with(batch, stream, changed(tokens, torch.tensor([row]), spec))
-            if _seen(model, batch, other, before, held, number=number, fewer=False):
+            if trial.sees(_with(batch, stream, changed(tokens, torch.tensor([row]), spec))):
                 raise ConformanceError(
                     f"a token of {stream!r} is a target, and the vectors it is predicted from "
                     "change with it: hide it in all that the prediction reads"
@@ -194,8 +268,7 @@ def _check_step(subject: ObjectiveSubject, number: int) -> None:
                 first, second = tokens.layout.edges[:, edge].tolist()
                 if first >= second:
                     continue
-                other = _with(batch, stream, _without_edge(tokens, edge))
-                if _seen(model, batch, other, before, held, number=number, fewer=True):
+                if trial.sees(_with(batch, stream, _without_edge(tokens, edge)), fewer=True):
                     raise ConformanceError(
                         f"an edge of {stream!r} is a target, and the vectors it is predicted from "
                         "change with it: take it out of the graph the encoder sees, both ways"

@@ -12,7 +12,7 @@ from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.testing.comparing import random_state_kept, random_state_untouched
-from polymodal.testing.modules import descend, through_a_file
+from polymodal.testing.modules import descend, require_gradients, through_a_file, trainable
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import OBJECTIVE, TOY_STREAMS, loss_of, toy_batch, toy_info
 
@@ -78,6 +78,23 @@ def trains(subject: MethodSubject) -> None:
             raise ConformanceError(f"with it the loss of step {number} is not finite")
     if not bool(loss_of(model, toy_batch(STREAMS, lengths=[0, 0])).total.isfinite()):
         raise ConformanceError("with it the loss of a batch without tokens is not finite")
+
+
+@check("method", after=("trains",))
+def gradients(subject: MethodSubject) -> None:
+    """Every trainable parameter of it gets a gradient within a few steps."""
+    model = subject.model()
+    if not trainable(model.methods["method"]):
+        return
+
+    def one(number: int) -> Callable[[], Tensor]:
+        def loss() -> Tensor:
+            model.methods["method"].before_step(number, 10)  # type: ignore[operator]
+            return loss_of(model, toy_batch(STREAMS, seed=number), number=number).total
+
+        return loss
+
+    require_gradients(model.methods["method"], [one(number) for number in range(4)])
 
 
 @check("method", after=("trains",))

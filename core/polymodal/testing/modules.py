@@ -1,16 +1,20 @@
 """What checks of encoders, fusions and objectives share: gradients, training, saved state."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from polymodal.component import TokenSpec
+from polymodal.layout import Layout
 from polymodal.testing.registry import ConformanceError
 from polymodal.testing.toys import ordinary_ids
 from polymodal.tokens import Encoded, Tokens
+
+HALVES = (torch.bfloat16, torch.float16)
 
 
 def changed(tokens: Tokens, rows: Tensor, spec: TokenSpec, *, seed: int = 99) -> Tokens:
@@ -26,6 +30,15 @@ def changed(tokens: Tokens, rows: Tensor, spec: TokenSpec, *, seed: int = 99) ->
     values = tokens.rows
     new = torch.randn(len(rows), values.shape[1], generator=generator).to(values.dtype)
     return tokens.with_rows(values.index_copy(0, rows, new))
+
+
+def wide(tokens: Tokens) -> Tokens:
+    """Return the tokens in float64."""
+    edge_values = tokens.layout.edge_values
+    if edge_values is not None:
+        layout = replace(tokens.layout, edge_values=edge_values.double())
+        tokens = tokens.with_rows(tokens.rows, layout)
+    return tokens if tokens.values is None else tokens.with_rows(tokens.values.double())
 
 
 def rows_of(tokens: Tokens, sample: int) -> Tensor:
@@ -129,12 +142,13 @@ def through_a_file(module: nn.Module, fresh: nn.Module) -> None:
         ) from error
 
 
-def check_encoded(found: Any, tokens: int, segments: int, width: int, what: str) -> Encoded:
-    """Return the encoded if its shapes and numbers are right.
+def check_encoded(found: Any, layout: Layout, width: int, what: str) -> Encoded:
+    """Return what was encoded from tokens of this layout if its shapes and numbers are right.
 
     Raises:
         ConformanceError: what is wrong with it.
     """
+    tokens, segments = layout.tokens, layout.segments
     if not isinstance(found, Encoded):
         raise ConformanceError(f"{what} must return Encoded, got {type(found).__name__}")
     if found.layout.segments != segments:
@@ -146,6 +160,13 @@ def check_encoded(found: Any, tokens: int, segments: int, width: int, what: str)
             f"{what} returns {found.layout.tokens} vectors for {tokens} tokens: an encoder that "
             "changes lengths must say where tokens went in `source`"
         )
+    if found.source is None and found.layout.lengths != layout.lengths:
+        raise ConformanceError(
+            f"{what} returns segments of lengths {list(found.layout.lengths)} for lengths "
+            f"{list(layout.lengths)}: vectors must stand in the order of the tokens"
+        )
+    if found.layout.owners != layout.owners or found.layout.samples != layout.samples:
+        raise ConformanceError(f"{what} changes which sample a segment belongs to")
     if found.source is not None and len(found.source) != tokens:
         raise ConformanceError(f"{what}: `source` has {len(found.source)} rows for {tokens} tokens")
     for name, rows in {"vectors": found.vectors, "pooled": found.pooled}.items():
@@ -163,9 +184,3 @@ def check_encoded(found: Any, tokens: int, segments: int, width: int, what: str)
     except ValueError as error:
         raise ConformanceError(f"{what}: {error}") from error
     return found
-
-
-def segments_of(encoded: Encoded, places: Sequence[int]) -> list[Tensor]:
-    """Return vectors and pooled of some segments."""
-    part = encoded.select(places)
-    return [part.vectors, part.pooled]

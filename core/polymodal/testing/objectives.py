@@ -1,11 +1,16 @@
 """Checks of objectives: computed on toy streams with tiny real encoders."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polymodal.batch import Batch
 from polymodal.component import StreamInfo
@@ -13,12 +18,19 @@ from polymodal.errors import nearest
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal.testing.comparing import random_state_kept, random_state_untouched
+from polymodal.testing.comparing import (
+    PACKING_TOLERANCE,
+    random_state_kept,
+    random_state_untouched,
+    same,
+)
 from polymodal.testing.modules import (
+    HALVES,
     descend,
     require_finite_gradients,
     require_gradients,
     through_a_file,
+    wide,
 )
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import (
@@ -32,14 +44,20 @@ from polymodal.testing.toys import (
     toy_model,
 )
 
-TOLERANCE = 1e-4  # of float32 sums over different groupings
+TRAINED = 1e-4  # tolerance of losses after some steps in float32
 
 
 @dataclass
 class ObjectiveSubject:
-    """An objective under examination; `make` builds it from what is known of the streams."""
+    """An objective under examination.
+
+    Args:
+        make: builds it from what is known of the streams.
+        raws: what its views are made of, if they are to be checked.
+    """
 
     make: Callable[[Mapping[str, StreamInfo]], Objective]
+    raws: Sequence[Any] = ()
 
     def built(self, seed: int = 0) -> Objective:
         """Return a fresh objective, its weights drawn with this seed."""
@@ -74,13 +92,19 @@ class ObjectiveSubject:
             views=views, seed=seed,
         )  # fmt: skip
 
+    def exact(self) -> tuple[PretrainingModel, Batch]:
+        """Return a model and a batch in float64, so that only real differences show."""
+        batch = self.batch()
+        streams = {name: wide(tokens) for name, tokens in batch.streams.items()}
+        return self.model().double(), replace(batch, streams=streams)
+
 
 def _number(value: float | Tensor) -> float:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-def _far(found: float, wanted: float, scale: float = 0.0) -> bool:
-    return not abs(found - wanted) <= TOLERANCE * max(abs(wanted), scale, 1.0)
+def _far(found: float, wanted: float, tolerance: float = PACKING_TOLERANCE) -> bool:
+    return not abs(found - wanted) <= tolerance * max(abs(wanted), 1.0)
 
 
 def _figures(loss: Loss) -> tuple[float, float]:
@@ -137,7 +161,39 @@ def shapes(subject: ObjectiveSubject) -> None:
             raise ConformanceError(f"the metric {name!r} keeps the graph alive: detach it")
 
 
-@check("objective", after=("computes",))
+@check("objective", after=("computes", "shapes"))
+def state(subject: ObjectiveSubject) -> None:
+    """State moves in `after_update` alone, not in `forward`, and keeps no graph alive."""
+    model, batch = subject.model(), subject.batch()
+    objective = model.objective(OBJECTIVE)
+    before = {name: value.clone() for name, value in _state_of(objective)}
+    loss = loss_of(model, batch)
+    moved = [n for n, value in _state_of(objective) if not same(value.detach(), before[n])]
+    if moved:
+        raise ConformanceError(
+            f"`forward` changes {', '.join(moved)}: a step may make several forward passes and "
+            "evaluation makes some, so change state in `after_update`"
+        )
+    descend(model, loss.total)
+    _after(model, batch, 0)
+    hanging = [name for name, value in objective.named_buffers() if value.requires_grad]
+    if hanging:
+        raise ConformanceError(
+            f"`after_update` leaves {', '.join(hanging)} on the graph: detach what it stores"
+        )
+
+
+def _state_of(objective: Objective) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and buffers but for batch norms' statistics, which move in `forward`."""
+    for prefix, module in objective.named_modules():
+        own = module.named_parameters(recurse=False)
+        if not isinstance(module, nn.modules.batchnorm._NormBase):
+            own = chain(own, module.named_buffers(recurse=False))
+        for name, value in own:
+            yield f"{prefix}.{name}".removeprefix("."), value
+
+
+@check("objective", after=("computes", "state"))
 def randomness(subject: ObjectiveSubject) -> None:
     """Noise comes from the step: the same step gives the same loss, another step other noise."""
     model, batch = subject.model(), subject.batch()
@@ -148,7 +204,7 @@ def randomness(subject: ObjectiveSubject) -> None:
     if first != second:
         raise ConformanceError(
             f"the same step gives the losses {first[0]:g} and {second[0]:g}: draw from "
-            "`step.uniform`, so that nothing random needs saving"
+            "`step.uniform`, so that nothing random needs saving, and change nothing in `forward`"
         )
 
 
@@ -171,7 +227,7 @@ def _after(model: PretrainingModel, batch: Batch, number: int) -> None:
 @check("objective", after=("computes", "shapes", "randomness"))
 def loss_is_a_sum(subject: ObjectiveSubject) -> None:
     """Every sample twice doubles total and count: a sum, not a mean."""
-    model, batch = subject.model(), subject.batch()
+    model, batch = subject.exact()
     total, count = _figures(loss_of(model, batch))
     twice = take(batch, [*range(batch.samples), *range(batch.samples)])
     twice_total, twice_count = _figures(loss_of(model, twice))
@@ -196,7 +252,7 @@ def loss_is_a_sum(subject: ObjectiveSubject) -> None:
 @check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum"))
 def batch_order(subject: ObjectiveSubject) -> None:
     """Samples in another order give the same loss."""
-    model, batch = subject.model(), subject.batch()
+    model, batch = subject.exact()
     first = _figures(loss_of(model, batch))
     order = [3, 0, 5, 1, 4, 2]  # neighbours part
     second = _figures(loss_of(model, take(batch, order)))
@@ -210,7 +266,7 @@ def batch_order(subject: ObjectiveSubject) -> None:
 @check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum", "batch_order"))
 def sample_leak(subject: ObjectiveSubject) -> None:
     """If it says `separable`, the losses of a batch's parts add up to that of the batch."""
-    model, batch = subject.model(), subject.batch()
+    model, batch = subject.exact()
     if not model.objective(OBJECTIVE).separable:
         return
     whole = _figures(loss_of(model, batch))
@@ -225,6 +281,57 @@ def sample_leak(subject: ObjectiveSubject) -> None:
                 f"batch has {whole[0]:g} over {whole[1]:g}: samples see each other. If they are "
                 "meant to, set `separable = False`"
             )
+
+
+@check("objective", after=("computes", "shapes", "randomness", "sample_leak"))
+def metrics(subject: ObjectiveSubject) -> None:
+    """Metrics are sums with counts: over the parts of a batch they come to the same figures."""
+    model, batch = subject.exact()
+    if not model.objective(OBJECTIVE).separable:
+        return
+    whole = loss_of(model, batch).metrics
+    cut = [[0], [*range(1, batch.samples)]]
+    parts = [loss_of(model, take(batch, samples)).metrics for samples in cut]
+    for name, (total, count) in whole.items():
+        found = [part[name] for part in parts if name in part]
+        count_of_parts = sum(_number(each[1]) for each in found)
+        if not _number(count) or not count_of_parts:
+            continue
+        wanted = _number(total) / _number(count)
+        figure = sum(_number(each[0]) for each in found) / count_of_parts
+        if _far(figure, wanted):
+            raise ConformanceError(
+                f"the metric {name!r} is {wanted:g} for a batch and {figure:g} from its parts: "
+                "give a sum and what it is to be divided by, not a mean"
+            )
+
+
+@check("objective", after=("computes",))
+def views(subject: ObjectiveSubject) -> None:
+    """Views can be sent to data workers; copies follow from the generator given alone."""
+    for name, view in subject.objective.views().items():
+        try:
+            sent = pickle.loads(pickle.dumps(view))
+        except Exception as error:
+            raise ConformanceError(
+                f"the view {name!r} can't be pickled, so no data worker can have it: make it a "
+                f"module-level function or a partial of one ({error})"
+            ) from error
+        for raw in subject.raws:
+            copies = []
+            for make in (view.make, sent.make):
+                given = copy.deepcopy(raw)
+                with random_state_untouched(f"the view {name!r}"):
+                    copies.append(make(given, {view.stream: given}, np.random.default_rng(1)))
+                if not same(given, raw):
+                    raise ConformanceError(
+                        f"the view {name!r} changes the raw value it is given: work on a copy"
+                    )
+            if not same(*copies):
+                raise ConformanceError(
+                    f"the view {name!r} gives two copies from equal generators: draw from the "
+                    "generator given alone"
+                )
 
 
 @check("objective", after=("computes", "shapes", "randomness"))
@@ -263,19 +370,31 @@ def absent(subject: ObjectiveSubject) -> None:
         for name, parameter in model.named_parameters():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                 raise ConformanceError(f"{when} the gradient of {name} is NaN or infinite")
-        _after(model, batch, 0)
+        _after_safely(model, batch, when)
+
+
+def _after_safely(model: PretrainingModel, batch: Batch, when: str) -> None:
+    """Let the objective follow an update, and refuse NaN in its state."""
+    _after(model, batch, 0)
+    for name, value in model.objective(OBJECTIVE).state_dict().items():
+        if isinstance(value, Tensor) and bool(value.isnan().any()):
+            raise ConformanceError(
+                f"{when} `after_update` makes {name} NaN: leave state as it is where there are no "
+                "rows to learn it from"
+            )
 
 
 @check("objective", after=("computes", "shapes", "absent", "gradients"))
 def zero_tokens(subject: ObjectiveSubject) -> None:
     """Without tokens or samples the loss is a zero with a gradient; one token is enough to run."""
     for lengths, when in (([0, 0], "without tokens"), ([], "without samples")):
-        model = subject.model()
-        loss = loss_of(model, subject.batch(lengths=lengths))
+        model, batch = subject.model(), subject.batch(lengths=lengths)
+        loss = loss_of(model, batch)
         total, count = _figures(loss)
         if total != 0 or count != 0:
             raise ConformanceError(f"{when} the loss is {total:g} over {count:g}, not 0 over 0")
         require_finite_gradients(model.objective(OBJECTIVE), loss.total, when)
+        _after_safely(model, batch, when)
     for stream in subject.streams:
         model = subject.model()
         loss = loss_of(model, subject.batch(absent={stream: range(len(LENGTHS))}))
@@ -318,7 +437,7 @@ def saved_state(subject: ObjectiveSubject) -> None:
     (total, count), (fresh_total, fresh_count) = (
         _figures(loss_of(each, subject.batch(seed=10), number=10)) for each in (model, fresh)
     )
-    if _far(fresh_total, total) or _far(fresh_count, count):
+    if _far(fresh_total, total, TRAINED) or _far(fresh_count, count, TRAINED):
         raise ConformanceError(
             f"the loss goes on at {total:g} after training and at {fresh_total:g} when loaded: "
             "keep what changes in training in parameters or persistent buffers"
@@ -338,7 +457,7 @@ def half_precision(subject: ObjectiveSubject) -> None:
         }
         batch = Batch(streams, batch.samples, batch.keys, batch.sources, batch.fields)
         wanted, count = _figures(loss_of(model, batch))
-        for dtype in (torch.bfloat16, torch.float16):
+        for dtype in HALVES:
             with torch.autocast("cpu", dtype):
                 loss = loss_of(model, batch)
             found = _number(loss.total)
@@ -349,11 +468,23 @@ def half_precision(subject: ObjectiveSubject) -> None:
                 )
             if loss.total.dtype not in (torch.float32, torch.float64):
                 raise ConformanceError(f"in {dtype} the loss is summed in {loss.total.dtype}")
+            if isinstance(loss.count, Tensor) and loss.count.dtype in HALVES:
+                raise ConformanceError(
+                    f"in {dtype} `count` is a {loss.count.dtype}, which skips whole numbers: count "
+                    "in whole numbers or float32"
+                )
             if abs(found - wanted) > 0.05 * max(abs(wanted), count):
                 raise ConformanceError(
                     f"in {dtype}, with values around {scale:g}, the loss is {found:g}, in float32 "
                     f"{wanted:g}: work distances and sums out in float32"
                 )
+            if scale > 1 or not loss.total.requires_grad:
+                continue
+            model.zero_grad(set_to_none=True)
+            (loss.total / max(count, 1)).backward()
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                    raise ConformanceError(f"in {dtype} the gradient of {name} overflows")
 
 
 @check("objective", after=("computes", "shapes"))

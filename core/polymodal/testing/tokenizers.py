@@ -303,6 +303,27 @@ def generators(subject: TokenizerSubject) -> None:
             )
 
 
+@check("tokenizer", after=("encodes", "shapes", "generators"))
+def augmentation(subject: TokenizerSubject) -> None:
+    """Where generators change the tokens, they were drawn from."""
+    drawing = [np.random.default_rng(number) for number in range(len(subject.raws))]
+    before = [generator.bit_generator.state for generator in drawing]
+    tokenizer = subject.tokenizer
+    found = tokenizer.finish(
+        tokenizer.encode(copy.deepcopy(list(subject.raws)), generators=drawing)
+    )
+    other = tokens_difference(found, subject.encode(subject.raws))
+    if other and all(
+        same(generator.bit_generator.state, state)
+        for generator, state in zip(drawing, before, strict=True)
+    ):
+        raise ConformanceError(
+            f"with generators the tokens have other {other} than without, but no generator was "
+            "drawn from, so every epoch is augmented alike: draw from the generator of each raw "
+            "value"
+        )
+
+
 @check("tokenizer", after=("encodes", "shapes", "absent", "generators"))
 def packing(subject: TokenizerSubject) -> None:
     """Encoded alone, in other company or among absent ones, a raw value makes the same tokens."""
@@ -333,6 +354,8 @@ def saving(subject: TokenizerSubject) -> None:
     fresh.load_state(json.loads(text))
     if not fresh.fitted:
         raise ConformanceError("`fitted` is False after `load_state`")
+    if fresh.spec != subject.tokenizer.spec:
+        raise ConformanceError("`spec` is another after its state is saved and loaded")
     _agree(subject, fresh, "after its state is saved and loaded")
 
 

@@ -20,6 +20,7 @@ from polymodal import (
     Tracker,
     UnreadableError,
 )
+from polymodal.testing import checks
 from polymodal.testing.evaluations import EvaluationSubject
 from polymodal.testing.readers import ReaderSubject
 from polymodal.testing.registry import Examination
@@ -156,7 +157,14 @@ class Unpicklable(Signal):
         self.cast = lambda value: value
 
 
-READERS = {Anything: "refusals", Noisy: "repeats", Scaling: "leaves_values_alone",
+class Strict(Signal):
+    def __call__(self, value):
+        if not isinstance(value, np.ndarray):
+            raise UnreadableError("no array")
+        return super().__call__(value)
+
+
+READERS = {Strict: "reads", Anything: "refusals", Noisy: "repeats", Scaling: "leaves_values_alone",
            Unpicklable: "pickling"}  # fmt: skip
 
 
@@ -200,6 +208,11 @@ class EmptyCrashes(Windows):
 class OwnEntropy(Windows):
     def jitter(self, generator):
         return np.random.default_rng().normal() * 0.01
+
+
+class FixedSeed(Windows):
+    def jitter(self, generator):
+        return np.random.default_rng(0).normal() * 0.01
 
 
 class GlobalNoise(Windows):
@@ -292,6 +305,7 @@ TOKENIZERS = {
     "absent value": (NoneCrashes, "absent"),
     "empty value": (EmptyCrashes, "empty"),
     "own entropy": (OwnEntropy, "generators"),
+    "fixed seed": (FixedSeed, "augmentation"),
     "global noise": (GlobalNoise, "global_state"),
     "global seed": (GlobalSeed, "global_state"),
     "over the batch": (OverTheBatch, "packing"),
@@ -417,11 +431,33 @@ def test_each_defect_of_an_evaluation_is_caught_by_its_check(defect):
     assert failed("evaluation", EvaluationSubject(defect)) == [EVALUATIONS[defect]]
 
 
+class Stranger:
+    """Looks like a tracker, but is none."""
+
+
 class Impatient(Notes):
     def log(self, step, values):
         self.lines.append(values["loss"])
 
 
-def test_a_tracker_that_needs_a_loss_in_every_line_is_caught():
+TRACKERS = {Stranger: "builds", Impatient: "tracks"}
+
+
+@pytest.mark.parametrize("defect", TRACKERS, ids=lambda d: d.__name__)
+def test_each_defect_of_a_tracker_is_caught_by_its_check(defect):
     assert failed("tracker", TrackerSubject(Notes)) == []
-    assert failed("tracker", TrackerSubject(Impatient)) == ["tracks"]
+    assert failed("tracker", TrackerSubject(defect)) == [TRACKERS[defect]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "caught"),
+    [
+        ("reader", READERS.values()),
+        ("tokenizer", [check for _, check in TOKENIZERS.values()]),
+        ("source", SOURCES.values()),
+        ("evaluation", EVALUATIONS.values()),
+        ("tracker", TRACKERS.values()),
+    ],
+)
+def test_every_check_catches_a_defect(kind, caught):
+    assert set(caught) == set(checks(kind))

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from polymodal import NO_TAPS, Encoded, Fusion, Method, Need
+from polymodal.testing import checks
 from polymodal.testing.fusions import FusionSubject
 from polymodal.testing.methods import MethodSubject
 from polymodal.testing.registry import Examination
@@ -27,9 +29,12 @@ class Joiner(Fusion):
     def means(self, joint):
         return joint.pooled
 
+    def fused(self, joint):
+        return self.linear(joint.vectors + self.means(joint)[joint.layout.sample])
+
     def forward(self, parts, *, taps=NO_TAPS):
         joint, places = Encoded.join(list(parts.values()))
-        vectors = self.linear(joint.vectors + self.means(joint)[joint.layout.sample])
+        vectors = self.fused(joint)
         return {
             stream: Encoded.mean_pooled(part.layout, vectors[place])
             for (stream, part), place in zip(parts.items(), places, strict=True)
@@ -65,8 +70,59 @@ class Needless(Joiner):
         return {}
 
 
-FUSIONS = {AcrossSamples: "sample_leak", LackingNan: "absent", Dropping: "shapes",
-           Needless: "fuses"}  # fmt: skip
+class NoSamples(Joiner):
+    def fused(self, joint):
+        torch.tensor(joint.layout.lengths).max()
+        return super().fused(joint)
+
+
+class AlwaysDropping(Joiner):
+    def fused(self, joint):
+        return nn.functional.dropout(super().fused(joint), 0.5, training=True)
+
+
+class NumpyNoise(Joiner):
+    def fused(self, joint):
+        noise = np.random.normal() if self.training else 0.0  # noqa: NPY002
+        return super().fused(joint) + noise
+
+
+class Numbered(Joiner):
+    def fused(self, joint):
+        return super().fused(joint) + (joint.layout.sample % 4)[:, None] * 0.01
+
+
+class Counting(Joiner):
+    def fused(self, joint):
+        return super().fused(joint) * (1 + 1e-4 * joint.layout.tokens)
+
+
+class Unused(Joiner):
+    def __init__(self, info):
+        super().__init__(info)
+        self.spare = nn.Linear(2, 2)
+
+
+class Drifting(Joiner):
+    scale = 1.0
+
+    def fused(self, joint):
+        if self.training:
+            self.scale *= 1.1
+        return super().fused(joint) * self.scale
+
+
+class Overflowing(Joiner):
+    def fused(self, joint):
+        return super().fused(joint) * 1e5 * 1e-5
+
+
+FUSIONS = {
+    AcrossSamples: "sample_leak", LackingNan: "absent", Dropping: "shapes", Needless: "fuses",
+    NoSamples: "zero_tokens", AlwaysDropping: "randomness", NumpyNoise: "randomness",
+    Numbered: "batch_order", Counting: "packing", Unused: "gradients", Drifting: "saved_state",
+    Overflowing: "half_precision",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("defect", FUSIONS, ids=lambda d: d.__name__)
@@ -107,7 +163,14 @@ class Drawing(Pushing):
         self.seen += torch.rand(())
 
 
-METHODS = {Amnesia: "saved_state", Exploding: "trains", Drawing: "global_state"}
+class Idle(Pushing):
+    def __init__(self, info):
+        super().__init__(info)
+        self.prompt = nn.Parameter(torch.zeros(3))
+
+
+METHODS = {Amnesia: "saved_state", Exploding: "trains", Drawing: "global_state",
+           Idle: "gradients"}  # fmt: skip
 
 
 @pytest.mark.parametrize("defect", METHODS, ids=lambda d: d.__name__)
@@ -118,3 +181,8 @@ def test_each_defect_of_a_method_is_caught_by_its_check(defect):
 def test_fusions_and_methods_that_keep_every_rule_pass():
     assert failed("fusion", FusionSubject(Joiner)) == []
     assert failed("method", MethodSubject(Pushing)) == []
+
+
+def test_every_check_catches_a_defect():
+    assert set(FUSIONS.values()) == set(checks("fusion"))
+    assert set(METHODS.values()) == set(checks("method"))

@@ -2,11 +2,24 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from polymodal import NO_TAPS, Encoded, Encoder, Loss, Need, Objective, TokenSpec
+from polymodal import (
+    NO_TAPS,
+    Encoded,
+    Encoder,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    Teacher,
+    TokenSpec,
+    View,
+)
+from polymodal.testing import checks
 from polymodal.testing.encoders import EncoderSubject
 from polymodal.testing.objectives import ObjectiveSubject
 from polymodal.testing.registry import Examination
@@ -113,6 +126,57 @@ class Following(Objective):
         return Loss((self.head(vectors) - tokens.values[rows]).square().sum(), len(rows))
 
 
+class Distilled(Rebuild):
+    """Predict a teacher's vectors of the hidden tokens; the teacher sees all of them (data2vec)."""
+
+    def __init__(self, info):
+        super().__init__(info)
+        self.head = nn.Linear(info["patches"].width, info["patches"].width)
+
+    def attach(self, model):
+        self.keep(Teacher(model.encoder("patches")))
+
+    def keep(self, teacher):
+        self.teacher = teacher
+
+    def forward(self, step):
+        tokens = step.tokens("patches")
+        hidden = self.hidden(step, tokens)
+        encoded = step.encode_tokens("patches", tokens.with_rows(self.shown(tokens, hidden)))
+        target = self.teacher(tokens).vectors
+        errors = (self.head(encoded.vectors).float() - target).square().mean(dim=1)
+        return Loss((errors * hidden).sum(), hidden.sum())
+
+    def after_update(self, step):
+        self.teacher.follow(step.encoder("patches"), 0.9)
+
+
+class Queue(Distilled):
+    """Tell the teacher's vector of the same sample from those of earlier steps (MoCo)."""
+
+    def __init__(self, info):
+        super().__init__(info)
+        self.register_buffer("queue", torch.randn(8, info["patches"].width))
+
+    def keys(self, step):
+        rows = self.teacher(step.tokens("patches")).pooled_rows()[step.rows_with("patches")]
+        return nn.functional.normalize(rows.float(), dim=1)
+
+    def forward(self, step):
+        tokens = step.tokens("patches")
+        shown = self.shown(tokens, self.hidden(step, tokens))
+        seen = step.encode_tokens("patches", tokens.with_rows(shown)).pooled_rows()
+        rows = seen[step.rows_with("patches")]
+        queries = nn.functional.normalize(self.head(rows).float(), dim=1)
+        right = (queries * self.keys(step)).sum(dim=1, keepdim=True)
+        scores = torch.cat([right, queries @ self.queue.to(queries.dtype).T], dim=1)
+        return Loss((scores.logsumexp(dim=1) - scores[:, 0]).sum(), len(rows))
+
+    def after_update(self, step):
+        super().after_update(step)
+        self.queue.copy_(torch.cat([self.keys(step).to(self.queue.dtype), self.queue])[:8])
+
+
 def failed(kind, subject):
     """Names of the checks that fail; those that come after them are skipped."""
     findings = Examination("test.component", kind, subject).findings()
@@ -196,6 +260,32 @@ class Overflowing(Mixer):
         return super().mixed(self.trunk(vectors) * 1e5 * 1e-5, layout)
 
 
+class Crashing(Mixer):
+    def embed(self, tokens):
+        raise IndexError("list index out of range")
+
+
+class NumpyNoise(Mixer):
+    def mixed(self, vectors, layout):
+        noise = np.random.normal() if self.training else 0.0  # noqa: NPY002
+        return super().mixed(vectors, layout) + noise
+
+
+class Backwards(Mixer):
+    def contextualize(self, encoded, *, taps=NO_TAPS):
+        vectors = super().contextualize(encoded).vectors
+        return Encoded.mean_pooled(Layout.of(encoded.layout.lengths[::-1]), vectors)
+
+
+class PooledBySample(Mixer):
+    def contextualize(self, encoded, *, taps=NO_TAPS):
+        found, layout = super().contextualize(encoded), encoded.layout
+        total = found.vectors.new_zeros(layout.samples, 16)
+        total = total.index_add(0, layout.sample, found.vectors)
+        count = torch.bincount(layout.sample, minlength=layout.samples).clamp(min=1)
+        return replace(found, pooled=total / count[:, None])
+
+
 class Narrower(Mixer):
     def __init__(self, spec):
         super().__init__(spec)
@@ -221,7 +311,8 @@ ENCODERS = {
     Counting: "packing", EmptyIsNan: "absent", NoPath: "zero_tokens", NoSamples: "zero_tokens",
     Unused: "gradients", Drifting: "saved_state", AlwaysDropping: "randomness",
     Overflowing: "half_precision", Narrower: "shapes", Bypassing: "stem_and_trunk",
-    NotCausal: "causality", StrangeLayers: "parts",
+    NotCausal: "causality", StrangeLayers: "parts", Crashing: "encodes", NumpyNoise: "randomness",
+    Backwards: "shapes", PooledBySample: "owners",
 }  # fmt: skip
 
 
@@ -349,6 +440,74 @@ class OffByOne(Following):
         super().__init__(info, back=0)
 
 
+class CountingInForward(Rebuild):
+    def __init__(self, info):
+        super().__init__(info)
+        self.register_buffer("scored", torch.zeros(()))
+
+    def forward(self, step):
+        loss = super().forward(step)
+        self.scored += loss.count
+        return loss
+
+
+class OnTheGraph(CountingInForward):
+    forward = Rebuild.forward
+
+    def after_update(self, step):
+        self.scored = self.mask.sum()
+
+
+class NanCentre(Distilled):
+    def __init__(self, info):
+        super().__init__(info)
+        self.register_buffer("centre", torch.zeros(8))
+
+    def after_update(self, step):
+        super().after_update(step)
+        self.centre.lerp_(step.tokens("patches").values.mean(dim=0), 0.1)
+
+
+class MeanMetric(Rebuild):
+    def forward(self, step):
+        loss = super().forward(step)
+        mean = loss.total.detach() / max(int(loss.count), 1)
+        return Loss(loss.total, loss.count, {"error": (mean, 1)})
+
+
+class HalfCount(Rebuild):
+    def forward(self, step):
+        loss = super().forward(step)
+        rows = self.head(step.encode("patches").vectors)
+        return Loss(loss.total, torch.ones_like(rows).sum(dtype=rows.dtype) / 8 * 0 + loss.count)
+
+
+class LambdaView(Rebuild):
+    def views(self):
+        return {"copy": View("patches", lambda raw, sample, generator: raw)}
+
+
+class SeesAll(Distilled):
+    def shown(self, tokens, hidden):
+        return tokens.values + self.mask * hidden[:, None]
+
+
+class TeacherOutOfState(Distilled):
+    def keep(self, teacher):
+        object.__setattr__(self, "teacher", teacher)
+
+
+class TeacherToTrain(Distilled):
+    def keep(self, teacher):
+        self.teacher = teacher.requires_grad_(True)
+
+
+class QueueOutOfState(Queue):
+    def __init__(self, info):
+        super().__init__(info)
+        self.register_buffer("queue", self.queue, persistent=False)
+
+
 OBJECTIVES = {
     Visible: "target_leak", HiddenInOthers: "target_leak", OneDirection: "target_leak",
     OffByOne: "target_leak", Mean: "loss_is_a_sum", CountsSamples: "loss_is_a_sum",
@@ -356,15 +515,64 @@ OBJECTIVES = {
     Detached: "zero_tokens", Spare: "gradients", Forgetting: "saved_state",
     TornDown: "half_precision", GlobalNoise: "randomness", Reseeding: "global_state",
     Miscounting: "counts", NanProjection: "projection", LivingMetric: "shapes", Unmet: "computes",
+    CountingInForward: "state", OnTheGraph: "state", NanCentre: "absent", MeanMetric: "metrics",
+    HalfCount: "half_precision", LambdaView: "views", SeesAll: "target_leak",
+    TeacherOutOfState: "saved_state", TeacherToTrain: "gradients", QueueOutOfState: "saved_state",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("defect", OBJECTIVES, ids=lambda d: d.__name__)
 def test_each_defect_of_an_objective_is_caught_by_its_check(defect):
-    assert failed("objective", ObjectiveSubject(defect)) == [OBJECTIVES[defect]]
+    found = failed("objective", ObjectiveSubject(defect))
+    # A teacher that is no part of the module stays in float32 and is no teacher to the leak check.
+    also = {TeacherOutOfState: ["loss_is_a_sum", "target_leak"]}.get(defect, [])
+    assert sorted(found) == sorted([OBJECTIVES[defect], *also])
 
 
 def test_components_that_keep_every_rule_pass():
     assert failed("encoder", EncoderSubject(Mixer, SPEC, toy_tokens(SPEC, LENGTHS))) == []
-    for objective in (Rebuild, Edges, Following):
+    for objective in (Rebuild, Edges, Following, Distilled, Queue):
         assert failed("objective", ObjectiveSubject(objective)) == []
+
+
+def test_every_check_catches_a_defect():
+    assert set(ENCODERS.values()) == set(checks("encoder"))
+    assert set(OBJECTIVES.values()) == set(checks("objective"))
+
+
+def jittered(raw, sample, generator):
+    return raw + generator.normal(size=raw.shape)
+
+
+def jittered_anyhow(raw, sample, generator):
+    return raw + np.random.default_rng().normal(size=raw.shape)
+
+
+def jittered_in_place(raw, sample, generator):
+    raw += 1
+    return raw
+
+
+def jittered_globally(raw, sample, generator):
+    return raw + np.random.normal()  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (jittered, None),
+        (jittered_anyhow, "draw from the generator given alone"),
+        (jittered_in_place, "work on a copy"),
+        (jittered_globally, "changes the global random state of numpy"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_view_draws_from_its_generator_alone_and_leaves_the_raw_value(make, told):
+    class Viewing(Rebuild):
+        def views(self):
+            return {"copy": View("patches", make)}
+
+    subject = ObjectiveSubject(Viewing, raws=[np.zeros(4)])
+    finding = Examination("test.component", "objective", subject).finding("views")
+    assert finding.status == ("failed" if told else "passed")
+    assert (told or "") in finding.message
