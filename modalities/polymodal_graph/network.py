@@ -257,7 +257,9 @@ class GraphNetwork(Encoder):
     ) -> Float[Tensor, "row vocabulary"] | None:
         """Return scores over node ids by the stem's own table; None for nodes with features."""
         if isinstance(self.stem, nn.Embedding):
-            return vectors @ self.stem.weight.T
+            # The table's entries have unit spread: without the root, scores start out at the root
+            # of the width, and a masked node costs several times its chance.
+            return vectors @ self.stem.weight.T * self.width**-0.5
         return None
 
     def embedding(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:

@@ -1,3 +1,4 @@
+import math
 import warnings
 
 import numpy as np
@@ -209,7 +210,12 @@ def test_node_ids_have_a_table_that_scores_them(build):
     encoded = model(tokenizer.encode([raw]))
     assert model.unembed(encoded.vectors).shape == (2, 6)
     table = model.embedding(torch.arange(6))
-    assert torch.allclose(model.unembed(encoded.vectors), encoded.vectors @ table.T)
+    scores = model.unembed(encoded.vectors)
+    assert torch.allclose(scores, encoded.vectors @ table.T / model.width**0.5)
+    # Guessing costs about ln 6, as it should before any training.
+    rows = torch.nn.functional.normalize(torch.randn(200, model.width)) * model.width**0.5
+    loss = torch.nn.functional.cross_entropy(model.unembed(rows), torch.randint(6, (200,)))
+    assert loss < 1.5 * math.log(6)
     values = build(PLAIN.spec, width=8, depth=1, heads=2)
     assert values.unembed(encoded.vectors) is None
     with pytest.raises(ValueError, match="table of ids"):
