@@ -267,8 +267,8 @@ def load(
     Args:
         path: the run's directory.
         device: where to put the model.
-        streams: load the tokenizers and encoders of these streams alone, without objectives; the
-            plugins that the rest of the run needs may be missing.
+        streams: load these streams alone, their tokenizers and encoders, and the methods, which
+            may have changed an encoder; the plugins of all the rest may be missing.
         plugins: those of this environment unless given.
 
     Raises:
@@ -324,7 +324,7 @@ def _without_start(config: Config, plugins: Plugins) -> Config:
 
 
 def _only(values: Mapping[str, Any], streams: Sequence[str]) -> dict[str, Any]:
-    """Return a config cut down to some streams, without objectives or evaluations."""
+    """Return a config cut down to some streams and the methods that act on their encoders."""
     for stream in streams:
         if stream not in values["streams"]:
             raise ConfigError(
@@ -341,6 +341,7 @@ def _only(values: Mapping[str, Any], streams: Sequence[str]) -> dict[str, Any]:
                        if n in names["tokenizer"]},
         "encoders": {n: e for n, e in values.get("encoders", {}).items() if n in names["encoder"]},
         "objectives": {},
+        "methods": values.get("methods", {}),
         "trainer": {"max_steps": 0},
         "seed": values.get("seed", 0),
     }  # fmt: skip

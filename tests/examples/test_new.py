@@ -18,6 +18,7 @@ def settings(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", STARTS)
 def test_what_is_written_passes_its_own_tests(outside, tmp_path, kind):
     folder = write_distribution("heart-rate", kind, out=tmp_path / "new")
@@ -52,6 +53,7 @@ def test_plugins_to_copy_are_held_to_what_we_are_held_to(tmp_path, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_mypy_with_our_settings_finds_nothing_in_what_is_written(tmp_path):
     folders = [write_distribution(f"x-{kind}", kind, out=tmp_path / kind) for kind in STARTS]
     packages = [next(each.glob("polymodal_*")) for each in (*folders, ECG)]

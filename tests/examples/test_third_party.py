@@ -30,6 +30,7 @@ def plugins(outside):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_outside_plugin_is_found_mixed_trained_loaded_and_missed(outside, tmp_path):
     run = tmp_path / "run"
     assert "ecg" not in plugins(outside)
@@ -69,6 +70,7 @@ def test_an_outside_plugin_is_found_mixed_trained_loaded_and_missed(outside, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_outside_plugin_passes_its_own_tests(outside):
     outside.install(ECG)
     outside.run("-m", "pytest", "-q", "-p", "no:cacheprovider", ECG / "tests", cwd=ECG)
