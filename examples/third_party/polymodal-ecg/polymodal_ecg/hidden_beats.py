@@ -32,13 +32,14 @@ class HiddenBeats(Objective):
         ratio: chance of each token to be hidden.
 
     Raises:
-        ValueError: no such stream, or a ratio outside (0, 1).
+        ValueError: no stream with values of this name, or a ratio outside (0, 1).
     """
 
     def __init__(self, info: FromRun[Mapping[str, StreamInfo]], *, stream: str, ratio: float = 0.4):
         super().__init__()
-        if stream not in info:
-            raise ValueError(f"no stream is called {stream!r}; there are {', '.join(info)}")
+        with_values = [name for name, each in info.items() if each.spec.features]
+        if stream not in with_values:
+            raise ValueError(f"stream must be one of {', '.join(with_values)}, got {stream!r}")
         if not 0 < ratio < 1:
             raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
         self.stream, self.ratio = stream, ratio
