@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float
-from polymodal import Encoded, FromRun, Layout, Loss, Need, Objective, Step, StreamInfo
+from polymodal import Encoded, FromRun, Layout, Loss, Need, Objective, Step, StreamInfo, StreamName
 from torch import Tensor, nn
 
 
@@ -35,11 +35,15 @@ class HiddenBeats(Objective):
         ValueError: no stream with values of this name, or a ratio outside (0, 1).
     """
 
-    def __init__(self, info: FromRun[Mapping[str, StreamInfo]], *, stream: str, ratio: float = 0.4):
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: StreamName,
+        ratio: float = 0.4,
+    ):
         super().__init__()
-        with_values = [name for name, each in info.items() if each.spec.features]
-        if stream not in with_values:
-            raise ValueError(f"stream must be one of {', '.join(with_values)}, got {stream!r}")
+        Need(values=True).check(info, stream)
         if not 0 < ratio < 1:
             raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
         self.stream, self.ratio = stream, ratio
