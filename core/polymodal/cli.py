@@ -269,6 +269,27 @@ def check(
     raise typer.Exit(run_check(target, kind, as_json, debug=context.obj == DEBUG))
 
 
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the plugin, for example heart-rate.")],
+    kind: Annotated[
+        str, typer.Option(help="What to start from: modality, tokenizer, objective, source ...")
+    ] = "modality",
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; polymodal-NAME unless given.")
+    ] = None,
+) -> None:
+    """Write a plugin of your own: a distribution with tests and an example, ready to publish."""
+    from polymodal.scaffold import write_distribution
+
+    folder = write_distribution(name, kind, out=out)
+    typer.echo(
+        f"{folder} holds a working plugin. Next:\n\n"
+        f'  cd {folder}\n  pip install -e ".[dev]"\n  pytest\n  polymodal train example.yaml\n\n'
+        "README.md tells where things are and how to publish it."
+    )
+
+
 def _add_plugin_commands(arguments: list[str]) -> None:
     """Let plugins add commands, unless the command asked for is one of ours."""
     own = {command.name or command.callback.__name__ for command in app.registered_commands

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from polymodal.device import choose_device
 from polymodal.errors import DataError, UnreadableError, nearest
 from polymodal.plugins import installed
-from polymodal.run import load, read_run_config
+from polymodal.run import load, read_run_values
 from polymodal.source import Sample, Source
 
 
@@ -35,12 +35,12 @@ def embed_to_parquet(
     Raises:
         DataError: nothing to embed, nothing readable, or a name that does not exist.
     """
-    config = read_run_config(run)
-    if stream not in config.streams:
-        hint = nearest(stream, config.streams)
+    config = read_run_values(run)
+    if stream not in config["streams"]:
+        hint = nearest(stream, config["streams"])
         raise DataError(f"--stream: no stream is called {stream!r}.{hint}")
-    if objective is not None and objective not in config.objectives:
-        hint = nearest(objective, config.objectives)
+    if objective is not None and objective not in config["objectives"]:
+        hint = nearest(objective, config["objectives"])
         raise DataError(f"--objective: no objective is called {objective!r}.{hint}")
     if not files and not values:
         raise DataError("nothing to embed: name files, a table with --field, or give --value")
@@ -56,7 +56,9 @@ def embed_to_parquet(
     if out.is_dir():
         raise DataError(f"--out: {out} is a directory; name a file in it")
     names, found = _values(files, field, values)
-    loaded = load(run, device=str(choose_device(device)))
+    # Without an objective the rest of the run is not needed, and its plugins may be missing.
+    streams = [stream] if objective is None else None
+    loaded = load(run, device=str(choose_device(device)), streams=streams)
     probe = loaded.probe(batch_size=batch_size)
     reasons = [
         str(value) if isinstance(value, UnreadableError) else probe.readable(stream, value)

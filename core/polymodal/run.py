@@ -230,6 +230,21 @@ class Run:
         return self._probe.encode(stream, values, objective=objective)
 
 
+def read_run_values(path: Path) -> dict[str, Any]:
+    """Return the config of a run as plain values, whether or not its plugins are here.
+
+    Raises:
+        DataError: the path holds no run.
+    """
+    file = path / "config.yaml"
+    if not file.is_file():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, siblings) if not path.exists() else ""
+        raise DataError(f"{path} holds no run: it has no config.yaml.{hint}")
+    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return values
+
+
 def read_run_config(path: Path, *, plugins: Plugins | None = None) -> Config:
     """Return the config of a run.
 
@@ -237,12 +252,7 @@ def read_run_config(path: Path, *, plugins: Plugins | None = None) -> Config:
         DataError: the path holds no run.
         ConfigError: a plugin it needs is missing or changed.
     """
-    file = path / "config.yaml"
-    if not file.is_file():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, siblings) if not path.exists() else ""
-        raise DataError(f"{path} holds no run: it has no config.yaml.{hint}")
-    return check_config(yaml.safe_load(file.read_text(encoding="utf-8")), plugins=plugins)
+    return check_config(read_run_values(path), plugins=plugins)
 
 
 def load(
@@ -257,7 +267,8 @@ def load(
     Args:
         path: the run's directory.
         device: where to put the model.
-        streams: load the encoders of these streams only; the plugins of others may be missing.
+        streams: load these streams alone, their tokenizers and encoders, and the methods, which
+            may have changed an encoder; the plugins of all the rest may be missing.
         plugins: those of this environment unless given.
 
     Raises:
@@ -313,7 +324,7 @@ def _without_start(config: Config, plugins: Plugins) -> Config:
 
 
 def _only(values: Mapping[str, Any], streams: Sequence[str]) -> dict[str, Any]:
-    """Return a config cut down to some streams, without objectives or evaluations."""
+    """Return a config cut down to some streams and the methods that act on their encoders."""
     for stream in streams:
         if stream not in values["streams"]:
             raise ConfigError(
@@ -330,6 +341,7 @@ def _only(values: Mapping[str, Any], streams: Sequence[str]) -> dict[str, Any]:
                        if n in names["tokenizer"]},
         "encoders": {n: e for n, e in values.get("encoders", {}).items() if n in names["encoder"]},
         "objectives": {},
+        "methods": values.get("methods", {}),
         "trainer": {"max_steps": 0},
         "seed": values.get("seed", 0),
     }  # fmt: skip
@@ -344,28 +356,36 @@ def _uses(values: Any) -> Iterator[str]:
             yield from _uses(value)
 
 
+def _plugins_of(values: Any) -> set[str]:
+    """Return the plugins that a config's plain values name."""
+    return {use.partition(".")[0] for use in _uses(values)}
+
+
 def _require(directory: Path, values: Mapping[str, Any], plugins: Plugins) -> None:
-    """Refuse a run whose plugins are not here, with what to install.
+    """Refuse a run whose plugins are not here, with what to install and what loads without.
 
     Raises:
         PluginError: one line a missing plugin.
     """
     file = directory / "requirements.json"
     recorded = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    used = {use.partition(".")[0] for use in _uses(values)}
-    problems = []
-    for item in recorded:
-        name = item["plugin"]
-        if name not in used or name in plugins.names():
-            continue
-        source = item["distribution"] or "its distribution"
-        wanted = f"{source}=={item['version']}" if item["version"] else source
-        problems.append(
-            f"The run needs the plugin {name!r} of {source} {item['version'] or ''}, which is not "
-            f'installed: pip install "{wanted}" (or load other streams only: streams=[...])'
-        )
-    if problems:
-        raise PluginError("\n".join(problems))
+    missing = _plugins_of(values) - set(plugins.names())
+    needed = [Requirement(**item) for item in recorded if item["plugin"] in missing]
+    if not needed:
+        return
+    others = [s for s in values["streams"] if not missing & _plugins_of(_only(values, [s]))]
+    hint = f" To load the streams that do without: streams={json.dumps(others)}" if others else ""
+    raise PluginError("\n".join(f"The run needs {_missing(item)}.{hint}" for item in needed))
+
+
+def _missing(requirement: Requirement) -> str:
+    plugin, distribution = f"the plugin {requirement.plugin!r}", requirement.distribution
+    if distribution is None:
+        return f"{plugin}, which is not here: it was registered by hand, so register it again"
+    return (
+        f"{plugin} of {distribution} {requirement.version}, which is not installed: "
+        f'pip install "{distribution}=={requirement.version}"'
+    )
 
 
 def score_rows(

@@ -1,10 +1,12 @@
 import json
 import shutil
+from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
-from polymodal import DataError, PluginError, UnreadableError, load
+from polymodal import DataError, Method, PluginError, UnreadableError, hookimpl, load
 from polymodal.config import check_config
 from polymodal.errors import ConfigError
 from polymodal.plugins import Plugins
@@ -81,7 +83,7 @@ def test_a_missing_plugin_is_named_and_other_streams_still_load(
     }
     config = check_config(two_streams, plugins=plugins)
     Training(config, tmp_path / "run", plugins=plugins, quiet=True).save_model()
-    with pytest.raises(PluginError, match="needs the plugin 'sensor'.*not installed: pip install"):
+    with pytest.raises(PluginError, match=r"'sensor'.*registered by hand.*streams=\[\"plain\"\]"):
         load(tmp_path / "run", plugins=Plugins())
     whole = load(tmp_path / "run", plugins=plugins).model.encoder("plain").state_dict()
     alone = load(tmp_path / "run", plugins=Plugins(), streams=["plain"])
@@ -90,6 +92,34 @@ def test_a_missing_plugin_is_named_and_other_streams_still_load(
         assert torch.equal(weight, whole[name])
     with pytest.raises(ConfigError, match="No stream is called 'plian'. Did you mean 'plain'"):
         load(tmp_path / "run", plugins=plugins, streams=["plian"])
+
+
+class Adapter(Method):
+    """Puts a layer of its own into every encoder."""
+
+    def attach(self, model):
+        for encoder in model.encoders.values():
+            encoder.trunk.norm = nn.Sequential(encoder.trunk.norm, nn.Linear(64, 64, bias=False))
+
+
+def test_a_stream_loaded_alone_is_still_changed_by_the_methods_of_the_run(
+    sensor_config, plugins, tmp_path
+):
+    def register(registry):
+        registry.method("adapter", f"{__name__}:Adapter")
+
+    module = ModuleType("tuning")
+    module.polymodal_register = hookimpl(register)
+    plugins.register("tuning", module)
+    stream = sensor_config["streams"]["signal"]
+    sensor_config["streams"]["other"] = {**stream, "field": "signal"}
+    sensor_config["methods"] = {"adapter": {"use": "tuning.adapter"}}
+    config = check_config(sensor_config, plugins=plugins)
+    Training(config, tmp_path / "run", plugins=plugins, quiet=True).save_model()
+    values = [[1.0, 2.0, 3.0, 4.0] * 3]
+    whole = load(tmp_path / "run", plugins=plugins).embed("other", values)
+    alone = load(tmp_path / "run", plugins=plugins, streams=["other"]).embed("other", values)
+    assert (alone == whole).all()
 
 
 def test_what_is_no_run_is_refused_in_one_line(tmp_path, plugins):

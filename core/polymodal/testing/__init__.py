@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         TokenizerSuite,
         TrackerSuite,
     )
-    from polymodal.testing.toys import ToyFusion, toy_batch, toy_model, toy_tokens
+    from polymodal.testing.toys import ToyFusion, toy_batch, toy_info, toy_model, toy_tokens
 
 _HOME = {
     "check_component": "checking", "check_plugin": "checking",
@@ -36,14 +36,15 @@ _HOME = {
     "EncoderSuite": "suites", "EvaluationSuite": "suites", "FusionSuite": "suites",
     "MethodSuite": "suites", "ObjectiveSuite": "suites", "ReaderSuite": "suites",
     "SourceSuite": "suites", "TokenizerSuite": "suites", "TrackerSuite": "suites",
-    "ToyFusion": "toys", "toy_batch": "toys", "toy_model": "toys", "toy_tokens": "toys",
+    "ToyFusion": "toys", "toy_batch": "toys", "toy_info": "toys", "toy_model": "toys",
+    "toy_tokens": "toys",
 }  # fmt: skip
 
 __all__ = [
     "ConformanceError", "EncoderSuite", "EvaluationSuite", "Example", "Finding", "FusionSuite",
     "MethodSuite", "ObjectiveSuite", "ReaderSuite", "SourceSuite", "TokenizerSuite", "ToyFusion",
-    "TrackerSuite", "check_component", "check_plugin", "checks", "toy_batch", "toy_model",
-    "toy_tokens",
+    "TrackerSuite", "check_component", "check_plugin", "checks", "toy_batch", "toy_info",
+    "toy_model", "toy_tokens",
 ]  # fmt: skip
 
 

@@ -1,0 +1,5 @@
+"""`python -m polymodal`: the command line."""
+
+from polymodal.cli import main
+
+main()
