@@ -50,8 +50,11 @@ class Encoder(nn.Module, ABC):
 
     def unembed(
         self, vectors: Float[Tensor, "row width"]
-    ) -> Float[Tensor, "row vocabulary"] | None:
-        """Return scores over the vocabulary by the stem's own weights; None without ids."""
+    ) -> Float[Tensor, "row vocabulary_or_feature"] | None:
+        """Return the way back by the stem's own weights, None where there is none.
+
+        Scores over the vocabulary where tokens have ids, values where they have values.
+        """
         return None
 
     def layers(self) -> list[nn.Module]:

@@ -1,8 +1,8 @@
-"""vision: images from files, bytes or arrays, as patches; a packed ViT, timm and open_clip towers.
+"""vision: images as patches or as sets of regions; a packed ViT, timm and open_clip towers.
 
 Public beside the components: `Augmentation`, `Framing`, `whole_patches`, `PatchSpec`,
 `Normalization`, `MeanStd`, `STATISTICS`, `to_rgb`, `to_levels`, `check_picture`, `patch_rows`,
-`frames_of_rows`, `normalize`, `denormalize`, `TimmTower`. They load on first use; importing this
+`frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`. They load on first use; importing this
 module imports neither torch nor Pillow.
 """
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         normalize,
         patch_rows,
     )
+    from polymodal_vision.regions import RegionSet
     from polymodal_vision.timm_tower import TimmTower
 
 polymodal_interface = 1
@@ -41,12 +42,13 @@ _HOME = {
     "STATISTICS": "patching", "MeanStd": "patching", "Normalization": "patching",
     "PatchSpec": "patching", "denormalize": "patching", "frames_of_rows": "patching",
     "normalize": "patching", "patch_rows": "patching",
+    "RegionSet": "regions",
     "TimmTower": "timm_tower",
 }  # fmt: skip
 
 __all__ = [
     "STATISTICS", "Augmentation", "Framing", "Interpolation", "MeanStd", "Normalization",
-    "PatchSpec", "ResizeMode", "TimmTower", "check_picture", "denormalize", "frames_of_rows",
+    "PatchSpec", "RegionSet", "ResizeMode", "TimmTower", "check_picture", "denormalize", "frames_of_rows",
     "normalize", "patch_rows", "polymodal_register", "to_levels", "to_rgb", "whole_patches",
 ]  # fmt: skip
 
@@ -55,10 +57,23 @@ __all__ = [
 def polymodal_register(registry: "Registry") -> None:
     """Name this plugin's components."""
     registry.reader("image", "polymodal_vision.image:ImageReader", "files, bytes, arrays to RGB")
+    registry.reader(
+        "region_set",
+        "polymodal_vision.regions:RegionReader",
+        "mappings and .npz files to regions with boxes",
+    )
     registry.tokenizer(
         "patches",
         "polymodal_vision.patches:Patches",
         "square patches of one size or at native aspect ratio",
+    )
+    registry.tokenizer(
+        "regions", "polymodal_vision.regions:Regions", "regions of an image, with their boxes"
+    )
+    registry.encoder(
+        "regions",
+        "polymodal_vision.region_encoder:RegionEncoder",
+        "features and boxes, each projected and normalised, added up; blocks if asked",
     )
     registry.encoder(
         "vit", "polymodal.transformer_encoder:TransformerEncoder", "packed Vision Transformer"

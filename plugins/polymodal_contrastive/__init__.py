@@ -10,8 +10,14 @@ if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
     from polymodal_contrastive.losses import info_nce, siglip_loss
+    from polymodal_contrastive.transport import alignment, optimal_transport
 
-__all__ = ["info_nce", "siglip_loss"]
+_HOME = {
+    "alignment": "transport", "info_nce": "losses", "optimal_transport": "transport",
+    "siglip_loss": "losses",
+}  # fmt: skip
+
+__all__ = ["alignment", "info_nce", "optimal_transport", "siglip_loss"]
 
 polymodal_interface = 1
 
@@ -32,7 +38,12 @@ def polymodal_register(registry: "Registry") -> None:
     registry.objective(
         "matching",
         "polymodal_contrastive.matching:Matching",
-        "tell true pairs from re-paired ones through a fusion (image-text matching)",
+        "tell true pairs from re-paired ones through a fusion (image-text matching); align tokens",
+    )
+    registry.objective(
+        "ranking",
+        "polymodal_contrastive.ranking:Ranking",
+        "score true pairs above wrong ones by a margin, through a fusion (retrieval)",
     )
 
 
@@ -45,6 +56,6 @@ def polymodal_examples() -> "Iterable[Example]":
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("polymodal_contrastive.losses"), name)
+    return getattr(import_module(f"polymodal_contrastive.{_HOME[name]}"), name)

@@ -21,4 +21,18 @@ def examples() -> list[Example]:
             {**two, "fusion": "joint", "negatives": "both"},
             skip={**near, "loss_is_a_sum": "samples equal in `same` make no wrong pair"},
         ),
+        Example(
+            "contrastive.matching", "objective",
+            {"streams": ["words", "patches"], "fusion": "joint", "read": ["words"],
+             "transport": 0.5},
+            skip=near,
+        ),
+        Example(
+            "contrastive.ranking", "objective",
+            {"streams": ["words", "patches"], "fusion": "joint", "negatives": 2}, skip=near,
+        ),
+        Example(
+            "contrastive.ranking", "objective",
+            {"streams": ["words", "patches"], "fusion": "joint", "hard": True},
+        ),
     ]  # fmt: skip

@@ -5,16 +5,17 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
 from polymodal.model import PretrainingModel
 from polymodal.noise import hash_words
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal_contrastive.losses import single
+from polymodal.tokens import Encoded
 from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
-from polymodal_fusion import check_fusion, fuse
+from polymodal_contrastive.scoring import PairScore
+from polymodal_contrastive.transport import aligned, alignment
 
 
 def repaired(
@@ -43,20 +44,33 @@ class Matching(Objective):
 
     The samples that have both streams are true pairs; as many wrong ones are made by swapping
     partners within the batch, by a shift drawn from seed and step. All go through the fusion in one
-    pass, and an mlp over both streams' pooled vectors says match or not. The count is the pairs
-    scored. Not separable: a batch must not be cut into micro-batches.
+    pass, and an mlp over pooled vectors says match or not. The count is the pairs scored. Not
+    separable: a batch must not be cut into micro-batches.
+
+    With `transport`, the same pass also aligns the tokens of both streams (word-region alignment,
+    UNITER, section 3.2): the optimal-transport distance of true pairs is added and that of wrong
+    ones taken away, so that the loss can be negative.
 
     Args:
         info: the streams.
         streams: the two to match.
         fusion: name of the fusion that sees both.
         fusion_width: of the fusion's vectors; the first stream's unless given.
+        read: the fused parts whose pooled vectors the mlp reads: both streams unless given, or the
+            fusion's `joint` one, for a [CLS] token say.
         negatives: swap the partner in the "second" stream, in the "first", or in "both", which
             makes two wrong pairs for a true one.
         same: a stream or a field; samples equal in it are never swapped for each other.
+        transport: weight of the alignment; 0.1 in the paper.
+        transport_beta: see `optimal_transport`.
+        transport_iterations: likewise.
+        partners: a field that lists, for each word of the first stream, the numbers of the tokens
+            of the second that it belongs to. Evaluations then tell the metric "alignment": how
+            often a word's strongest partner is one of these.
 
     Raises:
-        ValueError: not two different known streams; at the first step, a fusion of another width.
+        ValueError: not two different known streams, or a first stream without words for `partners`;
+            at the first step, a fusion of another width.
     """
 
     separable = False
@@ -68,30 +82,37 @@ class Matching(Objective):
         streams: list[StreamName],
         fusion: ModuleName,
         fusion_width: int | None = None,
+        read: list[str] | None = None,
         negatives: Literal["first", "second", "both"] = "second",
         same: str | None = None,
+        transport: float = 0.0,
+        transport_beta: float = 0.5,
+        transport_iterations: int = 50,
+        partners: FieldName | None = None,
     ):
         super().__init__()
         check_streams(info, streams, least=2)
-        if len(streams) != 2:
-            raise ValueError(f"streams must be two, got {streams}")
-        self.streams = (streams[0], streams[1])
-        self.fusion = fusion
+        self.score = PairScore(info, streams, fusion=fusion, width=fusion_width, read=read)
+        self.streams = self.score.streams
         self.negatives = negatives
         self.same = same
+        self.transport = transport
+        self.transport_options = {"beta": transport_beta, "iterations": transport_iterations}
+        self.partners = partners
         self.needed = needed(info, streams, same)
         self.read = fields_read(info, same)
-        self.width = info[streams[0]].width if fusion_width is None else fusion_width
-        self.head = nn.Sequential(
-            nn.Linear(2 * self.width, self.width), nn.GELU(), nn.Linear(self.width, 1)
-        )
+        if partners is not None:
+            need = Need(channels=("word",))
+            need.check(info, streams[0])
+            self.needed[streams[0]] = need
+            self.read = tuple(dict.fromkeys((*self.read, partners)))
 
     def needs(self) -> Mapping[str, Need]:
         """Return the streams compared, and the one that `same` names; any tokens will do."""
         return self.needed
 
     def fields(self) -> tuple[str, ...]:
-        """Return the field that `same` names."""
+        """Return the fields that `same` and `partners` name."""
         return self.read
 
     def attach(self, model: PretrainingModel) -> None:
@@ -100,11 +121,11 @@ class Matching(Objective):
         Raises:
             ValueError: it reads other streams, or its vectors have another width.
         """
-        check_fusion(model.module(self.fusion), self.streams, width=self.width)
+        self.score.check(model)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion."""
-        return (self.fusion,)
+        return (self.score.fusion,)
 
     def _pairs(self, step: Step) -> tuple[list[int], list[tuple[int, int]]]:
         rows = step.rows_with(*self.streams)
@@ -120,23 +141,31 @@ class Matching(Objective):
     def forward(self, step: Step) -> Loss:
         """Return the loss over true and re-paired pairs."""
         rows, wrong = self._pairs(step)
-        picked = ([*rows, *(a for a, _ in wrong)], [*rows, *(b for _, b in wrong)])
-        parts = {
-            stream: step.encode(stream).take(samples)
-            for stream, samples in zip(self.streams, picked, strict=True)
-        }
-        fused = fuse(step.module(self.fusion), parts, width=self.width)
-        joint = torch.cat([fused[stream].pooled_rows() for stream in self.streams], dim=1)
-        logits = single(self.head(joint)[:, 0])
+        logits, fused = self.score(step, [*zip(rows, rows, strict=True), *wrong])
         labels = torch.zeros_like(logits)
         labels[: len(rows)] = 1
         total = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         with torch.no_grad():
             correct = ((logits > 0) == labels.bool()).sum()
         count = len(rows) + len(wrong)
-        return Loss(total, count, {"accuracy": (correct, count)})
+        metrics: dict[str, tuple[Tensor, int | Tensor]] = {"accuracy": (correct, count)}
+        asked = self.partners is not None and not step.training
+        if self.transport or asked:
+            words, others = (_whole(fused[stream]) for stream in self.streams)
+            distance, plan = alignment(words, others, **self.transport_options)
+            total = total + self.transport * (distance * (2 * labels - 1)).sum()
+            if asked:
+                partners = [step.labels(self.partners)[row] for row in rows]
+                true = words.layout.taken(range(len(rows)))[0]
+                metrics["alignment"] = aligned(plan[: len(rows)], true, partners)
+        return Loss(total, count, metrics)
 
     def count(self, step: Step) -> int:
         """Return how many true and re-paired pairs will be scored."""
         rows, wrong = self._pairs(step)
         return len(rows) + len(wrong)
+
+
+def _whole(encoded: Encoded) -> Encoded:
+    """Return one segment a sample."""
+    return encoded if encoded.layout.owner is None else Encoded.join([encoded])[0]

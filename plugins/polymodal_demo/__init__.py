@@ -23,6 +23,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.moving_digits:MovingDigits",
         "videos of handwritten digits on the move, with captions",
     )
+    registry.source(
+        "scenes",
+        "polymodal_demo.scenes:Scenes",
+        "handwritten digits as regions of a scene, with their words",
+    )
     registry.source("sounds", "polymodal_demo.sounds:Sounds", "synthesised sounds, with captions")
     registry.source("graphs", "polymodal_demo.graphs:Graphs", "molecule-like graphs, with captions")
     registry.source(

@@ -11,6 +11,11 @@ def examples() -> list[Example]:
         Example(
             "fusion.single_stream", "fusion", {"streams": ["patches", "words", "graphs"], **small}
         ),
+        Example(
+            "fusion.single_stream", "fusion",
+            {"streams": ["words", "patches"], "norm": "post", "entering": "summed",
+             "pool": "first", "dropout": 0.1, **small},
+        ),
         Example("fusion.cross_attention", "fusion", {"streams": ["patches", "words"], **small}),
         Example(
             "fusion.cross_attention", "fusion",

@@ -78,5 +78,10 @@ def default_heads(width: int) -> int:
 
 
 def bare(layout: Layout) -> Layout:
-    """Return the layout without edges: fusing lets every token see every other."""
-    return replace(layout, edges=None, edge_kinds=None, edge_values=None)
+    """Return the layout without edges: fusing lets every token see every other.
+
+    Channels of several columns (soft labels) stay behind too: chaining would widen them to all
+    tokens.
+    """
+    channels = {name: rows for name, rows in layout.channels.items() if rows.dim() == 1}
+    return replace(layout, edges=None, edge_kinds=None, edge_values=None, channels=channels)

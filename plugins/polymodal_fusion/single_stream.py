@@ -1,14 +1,17 @@
 """Single-stream fusion: one Transformer over the tokens of all streams, chained by sample."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
-from polymodal.tokens import Encoded, segment_mean
-from polymodal.transformer import Transformer
+from polymodal.layout import Layout
+from polymodal.tokens import Encoded
+from polymodal.transformer import EPSILON, Norm, Transformer
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 
@@ -16,8 +19,8 @@ class SingleStream(Fusion):
     """Let every token of a sample attend to the tokens of all its streams (UNITER, ViLT).
 
     Each stream is projected, normalised and marked with a learned vector of its own; the streams
-    are chained within each sample and go through one Transformer. Every stream comes back in its
-    own layout, pooled by its mean. A sample that lacks a stream is simply shorter.
+    are chained within each sample, in the order given, and go through one Transformer. Every stream
+    comes back in its own layout. A sample that lacks a stream is simply shorter.
 
     Args:
         info: the streams.
@@ -26,13 +29,19 @@ class SingleStream(Fusion):
         depth: how many blocks.
         heads: of attention; chosen by the width unless given.
         mlp_ratio: hidden width of the blocks' perceptrons, in widths.
-        dropout: in the blocks.
+        norm: of the blocks, "pre" or "post" (BERT, UNITER).
+        entering: how vectors enter, "projected", normalised and then marked; or "summed" with
+            their mark, then normalised and dropped out, as BERT does with its embeddings: for
+            encoders of the fusion's width that are little more than stems (UNITER, section 3.1).
+        pool: streams and joint tokens by their "mean", or by their "first" token ([CLS]).
+        dropout: in the blocks, and of what enters "summed".
         drop_path: chance of leaving out the last block's branches.
         joint: a name under which the chained tokens come back too, one segment a sample.
         gradient_checkpointing: work blocks out again in the backward pass, to save memory.
 
     Raises:
-        ValueError: fewer than two streams, unknown ones, or a `joint` name that a stream has.
+        ValueError: fewer than two streams, unknown ones, a `joint` name that a stream has, or
+            streams of another width that should enter "summed".
     """
 
     def __init__(
@@ -44,6 +53,9 @@ class SingleStream(Fusion):
         depth: int = 2,
         heads: int | None = None,
         mlp_ratio: float = 4.0,
+        norm: Norm = "pre",
+        entering: Literal["projected", "summed"] = "projected",
+        pool: Literal["mean", "first"] = "mean",
         dropout: float = 0.0,
         drop_path: float = 0.0,
         joint: str | None = None,
@@ -56,9 +68,24 @@ class SingleStream(Fusion):
         self.streams = tuple(streams)
         self.joint = joint
         self.width = info[streams[0]].width if width is None else width
+        self.pool = pool
+        widths = [info[name].width for name in streams]
+        if entering == "summed" and set(widths) != {self.width}:
+            raise ValueError(
+                f"entering: summed needs streams of the fusion's width {self.width}, got {widths}; "
+                "use projected"
+            )
         self.projections = nn.ModuleList(
-            nn.Sequential(nn.Linear(info[name].width, self.width), nn.LayerNorm(self.width))
-            for name in streams
+            nn.Sequential(nn.Linear(width, self.width), nn.LayerNorm(self.width))
+            if entering == "projected"
+            else nn.Identity()
+            for width in widths
+        )
+        self.marked = nn.ModuleList(
+            nn.Identity()
+            if entering == "projected"
+            else nn.Sequential(nn.LayerNorm(self.width, eps=EPSILON), nn.Dropout(dropout))
+            for _ in streams
         )
         self.types = nn.Parameter(torch.randn(len(streams), self.width) * 0.02)
         self.transformer = Transformer(
@@ -66,6 +93,7 @@ class SingleStream(Fusion):
             depth=depth,
             heads=default_heads(self.width) if heads is None else heads,
             mlp_ratio=mlp_ratio,
+            norm=norm,
             dropout=dropout,
             drop_path=drop_path,
             gradient_checkpointing=gradient_checkpointing,
@@ -89,21 +117,36 @@ class SingleStream(Fusion):
         if taps != NO_TAPS and self.joint is None:
             raise ValueError("taps need the option joint, the name under which to return them")
         entering = []
-        for place, (stream, project) in enumerate(zip(self.streams, self.projections, strict=True)):
+        stages = zip(self.streams, self.projections, self.types, self.marked, strict=True)
+        for stream, project, mark, marked in stages:
             part = parts[stream]
-            vectors = project(part.vectors) + self.types[place]
+            vectors = marked(project(part.vectors) + mark)
             entering.append(
                 Encoded(bare(part.layout), vectors, vectors.new_zeros(part.layout.segments, 0))
             )
         chained, places = Encoded.join(entering)
         out = self.transformer(chained.vectors, chained.layout, taps=taps)
         fused = {
-            stream: Encoded.mean_pooled(parts[stream].layout, out.vectors[place])
+            stream: self._pooled(parts[stream].layout, out.vectors[place])
             for stream, place in zip(self.streams, places, strict=True)
         }
         if self.joint is not None:
-            pooled = segment_mean(out.vectors, chained.layout)
-            fused[self.joint] = Encoded(
-                chained.layout, out.vectors, pooled, hidden=out.hidden, attention=out.attention
+            fused[self.joint] = replace(
+                self._pooled(chained.layout, out.vectors),
+                hidden=out.hidden,
+                attention=out.attention,
             )
         return fused
+
+    def _pooled(self, layout: Layout, vectors: Tensor) -> Encoded:
+        if self.pool == "mean":
+            return Encoded.mean_pooled(layout, vectors)
+        filled = torch.tensor(
+            [s for s, length in enumerate(layout.lengths) if length],
+            dtype=torch.int64,
+            device=vectors.device,
+        )
+        pooled = vectors.new_zeros(layout.segments, self.width)
+        return Encoded(
+            layout, vectors, pooled.index_copy(0, filled, vectors[layout.offsets[filled]])
+        )

@@ -59,6 +59,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_masking.edges:MaskedEdges",
         "hide edges of a graph and tell them from pairs that are not joined",
     )
+    registry.objective(
+        "regions",
+        "polymodal_masking.regions:MaskedRegions",
+        "hide regions of an image and predict their features or classes, given text",
+    )
 
 
 @hookimpl

@@ -91,6 +91,17 @@ def choose(scores: Float[Tensor, " token"], layout: Layout, counts: Sequence[int
     )
 
 
+def choose_each(noise: Float[Tensor, " token"], layout: Layout, ratio: float) -> Choice:
+    """Hide each token by itself with chance `ratio`, and at least one of every segment.
+
+    Where chance would hide none, the token of the lowest noise is, which is each one equally
+    likely. Waits for the device, since how many that makes depends on the noise.
+    """
+    lowest = noise.new_full((layout.segments,), torch.inf)
+    lowest = lowest.scatter_reduce(0, layout.segment, noise, "amin")
+    return Choice.of_mask((noise < ratio) | (noise == lowest[layout.segment]), layout)
+
+
 def _order(scores: Tensor, layout: Layout) -> Tensor:
     """Return the rows sorted by segment, then score, then place."""
     order = scores.argsort(stable=True)

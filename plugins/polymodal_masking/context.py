@@ -16,7 +16,7 @@ from polymodal_fusion import check_fusion, fuse
 
 @dataclass(frozen=True)
 class Context:
-    """Where the prediction may look: the stream itself, and the streams given whole.
+    """Where the prediction may look: the stream itself, and the streams given, whole or in part.
 
     Raises:
         ValueError: a fusion without given streams or the reverse, or an unknown stream.
@@ -27,6 +27,7 @@ class Context:
     given: tuple[str, ...]
     fusion: str | None
     width: int  # of the vectors the head receives
+    leave_out: float = 0.0  # share of the given streams' tokens that is hidden as well
 
     @classmethod
     def of(
@@ -37,6 +38,7 @@ class Context:
         given: Sequence[str],
         fusion: str | None,
         fusion_width: int | None,
+        leave_out: float = 0.0,
     ) -> "Context":
         """Return the context that these options of an objective say."""
         if (fusion is None) != (not given):
@@ -46,10 +48,14 @@ class Context:
                 raise ValueError(f"no stream is called {name!r}.{nearest(name, info)}")
         if stream in given or len(set(given)) != len(given):
             raise ValueError(f"given must be streams other than {stream!r}, got {list(given)}")
+        if not 0 <= leave_out < 1 or (leave_out and not given):
+            raise ValueError(
+                f"leave_out must be at least 0 and below 1, and needs given; got {leave_out}"
+            )
         width = info[stream].width
         if fusion is not None and fusion_width is not None:
             width = fusion_width
-        return cls(objective, stream, tuple(given), fusion, width)
+        return cls(objective, stream, tuple(given), fusion, width, leave_out)
 
     def needs(self, need: Need) -> Mapping[str, Need]:
         """Return what the masked stream needs, and the given ones."""
@@ -93,9 +99,16 @@ class Context:
             return encoded
         parts = {self.stream: encoded}
         for name in self.given:
-            whole = step.encode(name)
+            whole = self._given(step, name)
             parts[name] = whole if samples is None else whole.take(samples)
         return fuse(step.module(self.fusion), parts, width=self.width)[self.stream]
+
+    def _given(self, step: Step, name: str) -> Encoded:
+        if not self.leave_out:
+            return step.encode(name)
+        tokens = step.tokens(name)
+        noise = step.uniform(f"{self.objective}/{self.stream}/{name}", tokens)
+        return step.encode_tokens(name, tokens.keep(noise >= self.leave_out))
 
 
 def at(encoded: Encoded, rows: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:

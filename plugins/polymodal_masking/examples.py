@@ -16,6 +16,11 @@ def examples() -> list[Example]:
         Example("masking.mae", "objective", {"stream": "clips", "shape": "tube", "decode": 0.5}),
         Example("masking.simmim", "objective", {"stream": "patches", "shape": "block"}),
         Example("masking.simmim", "objective", {"stream": "clips", "given": ["words"], **given}),
+        Example("masking.regions", "objective", {"stream": "patches", "head": "own"}),
+        Example(
+            "masking.regions", "objective",
+            {"stream": "patches", "head": "own", "given": ["words"], "leave_out": 0.3, **given},
+        ),
         Example("masking.nodes", "objective", {"stream": "graphs"}),
         Example("masking.edges", "objective", {"stream": "graphs"}),
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Distance = Literal["mse", "l1", "smooth_l1"]
+Reduction = Literal["mean", "sum"]
 
 
 def normalized(values: Float[Tensor, "row feature"]) -> Float[Tensor, "row feature"]:
@@ -73,3 +74,22 @@ def token_loss(
         each = each.masked_fill(~weights, 0)
         right = right.masked_fill(~weights, 0)
     return each.sum(), right.sum()
+
+
+def class_target(soft: Float[Tensor, "row class"]) -> Int[Tensor, " row"]:
+    """Return the likeliest class of each row but the background, column 0 (UNITER, MRC)."""
+    return soft[:, 1:].argmax(dim=1) + 1
+
+
+def class_divergence(
+    logits: Float[Tensor, "row class"],
+    soft: Float[Tensor, "row class"],
+    reduction: Reduction = "mean",
+) -> Float[Tensor, " row"]:
+    """Return KL(soft || softmax(logits)) of each row, in float32 (UNITER, MRC-kl).
+
+    "sum" is over classes, as the paper writes; "mean" that over the number of classes, as its code
+    has it.
+    """
+    each = F.kl_div(logits.float().log_softmax(dim=1), soft.float(), reduction="none")
+    return each.mean(dim=1) if reduction == "mean" else each.sum(dim=1)

@@ -72,6 +72,8 @@ class MaskedTokens(Objective):
         fusion: name of a fusion through which the prediction sees the streams `given`, whole.
         given: those streams; only samples that have all of them are scored.
         fusion_width: of the fusion's vectors; the stream's unless given.
+        leave_out: chance of each token of the given streams to be left out (joint masking, which
+            the paper compares with).
 
     Raises:
         ValueError: a share out of range; a stream without ids, mask id or words; an encoder
@@ -95,9 +97,12 @@ class MaskedTokens(Objective):
         fusion: ModuleName | None = None,
         given: list[StreamName] | None = None,
         fusion_width: int | None = None,
+        leave_out: float = 0.0,
     ):
         super().__init__()
-        self.context = Context.of(info, "masking.tokens", stream, given or [], fusion, fusion_width)
+        self.context = Context.of(
+            info, "masking.tokens", stream, given or [], fusion, fusion_width, leave_out
+        )
         self.ratio = check_ratio(ratio)
         if replace < 0 or random < 0 or replace + random > 1:
             raise ValueError(

@@ -299,7 +299,7 @@ def half_precision(subject: EncoderSubject) -> None:
 
 @check("encoder", after=("encodes",))
 def parts(subject: EncoderSubject) -> None:
-    """`layers` are its own modules; `unembed` scores the vocabulary or is None."""
+    """`layers` are its own modules; `unembed` scores the vocabulary, gives values, or is None."""
     encoder = subject.encoder
     own = {id(parameter) for parameter in encoder.parameters()}
     layers = [[id(p) for p in layer.parameters()] for layer in encoder.layers()]
@@ -310,8 +310,9 @@ def parts(subject: EncoderSubject) -> None:
         )
     with torch.no_grad():
         scores = encoder.unembed(torch.zeros(3, encoder.width))
-    if scores is not None and scores.shape != (3, subject.spec.vocabulary):
+    size = subject.spec.vocabulary or subject.spec.features
+    if scores is not None and scores.shape != (3, size):
+        what = "a vocabulary" if subject.spec.vocabulary else "values"
         raise ConformanceError(
-            f"`unembed` returns scores of shape {list(scores.shape)} for 3 vectors and a "
-            f"vocabulary of {subject.spec.vocabulary}"
+            f"`unembed` returns shape {list(scores.shape)} for 3 vectors and {what} of {size}"
         )
