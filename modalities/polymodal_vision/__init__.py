@@ -2,8 +2,8 @@
 
 Public beside the components: `Augmentation`, `Framing`, `whole_patches`, `PatchSpec`,
 `Normalization`, `MeanStd`, `STATISTICS`, `to_rgb`, `to_levels`, `check_picture`, `patch_rows`,
-`frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`. They load on first use; importing this
-module imports neither torch nor Pillow.
+`frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`. They load on first use;
+importing this module imports neither torch nor Pillow.
 """
 
 from collections.abc import Iterable
@@ -48,8 +48,9 @@ _HOME = {
 
 __all__ = [
     "STATISTICS", "Augmentation", "Framing", "Interpolation", "MeanStd", "Normalization",
-    "PatchSpec", "RegionSet", "ResizeMode", "TimmTower", "check_picture", "denormalize", "frames_of_rows",
-    "normalize", "patch_rows", "polymodal_register", "to_levels", "to_rgb", "whole_patches",
+    "PatchSpec", "RegionSet", "ResizeMode", "TimmTower", "check_picture", "denormalize",
+    "frames_of_rows", "normalize", "patch_rows", "polymodal_register", "to_levels", "to_rgb",
+    "whole_patches",
 ]  # fmt: skip
 
 

@@ -48,24 +48,25 @@ def optimal_transport(
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         cost = single(cost.detach())
         row_in, column_in = _counted(cost, rows, 1), _counted(cost, columns, 2)
-        inside = row_in & column_in  # pair row column
-        row_count = row_in.sum(dim=1, keepdim=True).to(cost.dtype)
-        column_count = column_in.sum(dim=2, keepdim=True).to(cost.dtype)
-        # A pair without rows or without columns has no mass to move.
-        row_in, column_in = row_in & (column_count > 0), column_in & (row_count > 0)
-        kernel = torch.exp(-cost / beta).where(inside, 0)
-        plan = inside.to(cost.dtype)
-        by_row = (1 / row_count).where(row_in, 0)
-        by_column = torch.zeros_like(column_in, dtype=cost.dtype)
+        plan = (row_in & column_in).to(cost.dtype)
+        kernel = torch.exp(-cost / beta) * plan
+        row_mass = _uniform(row_in, column_in).to(cost.dtype)
+        column_mass = _uniform(column_in, row_in).to(cost.dtype)
+        by_row = row_mass
+        tiny = torch.finfo(cost.dtype).tiny  # where there is no mass: 0 / 0 would be NaN
         for _ in range(iterations):
             step = kernel * plan
             for _ in range(inner):
-                moved = (step * by_row).sum(dim=1, keepdim=True)
-                by_column = (1 / (column_count * moved)).where(column_in, 0)
-                moved = (step * by_column).sum(dim=2, keepdim=True)
-                by_row = (1 / (row_count * moved)).where(row_in, 0)
+                by_column = column_mass / (step * by_row).sum(dim=1, keepdim=True).clamp(min=tiny)
+                by_row = row_mass / (step * by_column).sum(dim=2, keepdim=True).clamp(min=tiny)
             plan = by_row * step * by_column
         return plan
+
+
+def _uniform(mine: Tensor, others: Tensor) -> Tensor:
+    """Return equal shares of a mass of 1; none where the other side has nothing to take it."""
+    count = mine.sum(dim=(1, 2), keepdim=True).clamp(min=1).double()
+    return (mine & others.any(dim=1, keepdim=True).any(dim=2, keepdim=True)) / count
 
 
 def _counted(cost: Tensor, count: Tensor | None, dim: int) -> Tensor:
