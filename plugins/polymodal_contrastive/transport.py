@@ -112,7 +112,7 @@ def aligned(
             word without any is not asked for.
     """
     right = torch.zeros(plan.shape, dtype=torch.bool)
-    words = layout.channels["word"].tolist()
+    words = layout.channels.get("word", layout.segment).tolist()  # a batch without tokens lacks it
     content = [True] * layout.tokens if layout.kinds is None else (layout.kinds == 0).tolist()
     start = 0
     for pair, (length, known) in enumerate(zip(layout.lengths, partners, strict=True)):

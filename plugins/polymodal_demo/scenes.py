@@ -27,9 +27,9 @@ class Scenes(GeneratedSource):
     "validation"; use `split: {column: split}`).
 
     Args:
-        samples: how many; the last `validation` share of them are validation rows.
+        samples: how many.
         regions: of a scene.
-        validation: share of the rows.
+        validation: share of the rows, evenly spread.
         blank: leave the regions' features out, all zero: what can be told without looking.
         seed: of everything drawn.
 
@@ -55,8 +55,8 @@ class Scenes(GeneratedSource):
                 f"{validation}"
             )
         self.regions = regions
+        self.validation = validation
         self.blank = blank
-        self.training = samples - round(validation * samples)
 
     def column(self, name: str) -> list[Any]:
         """Return a field of every row; which split a row is of takes no drawing."""
@@ -65,7 +65,8 @@ class Scenes(GeneratedSource):
         return super().column(name)
 
     def _split(self, index: int) -> str:
-        return "train" if index < self.training else "validation"
+        due = int((index + 1) * self.validation) > int(index * self.validation)
+        return "validation" if due else "train"
 
     def make(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
         """Return one scene and its caption."""

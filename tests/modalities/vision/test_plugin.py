@@ -8,7 +8,9 @@ from polymodal.plugins import Plugins
 
 COMPONENTS = {
     "vision.image": "reader",
+    "vision.region_set": "reader",
     "vision.patches": "tokenizer",
+    "vision.regions": "tokenizer",
     "vision.vit": "encoder",
     "vision.timm": "encoder",
     "vision.open_clip": "encoder",

@@ -1,9 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from polymodal.batch import Batch
+from polymodal.tokens import Tokens
+from polymodal_contrastive import alignment
 from polymodal_contrastive.infonce import InfoNCE
 from polymodal_contrastive.matching import Matching, repaired
 from polymodal_contrastive.pairs import _split, _united, content_hash, sample_keys
@@ -241,6 +244,74 @@ def test_matching_without_rows_is_finite(toys, lengths):
     found = toys.loss(model, partners(toys, *lengths))
     assert toys.gradients_are_finite(model, found)
     assert found.count == len([1 for a, b in zip(*lengths, strict=True) if a and b])
+
+
+def with_words(toys, count=4):
+    """Images, and texts of two words between begin and end, the words numbered."""
+    text = toys.id_tokens([[toys.BEGIN, 3 + s, 7, toys.END] for s in range(count)])
+    word = torch.arange(4).repeat(count)
+    text = Tokens(replace(text.layout, channels={"word": word}), ids=text.ids)
+    partners = (*([[[0], [2]]] * (count - 1)), None)
+    batch = toys.batch(text=text, image=toys.value_tokens([3] * count))
+    return Batch(batch.streams, count, batch.keys, fields={"partners": partners})
+
+
+def aligning(toys, **options):
+    return toys.model(
+        {"text": toys.IDS, "image": toys.VALUES},
+        objective=lambda info: Matching(info, streams=["text", "image"], fusion="joint", **options),
+        modules={
+            "joint": lambda info: SingleStream(
+                info, streams=["text", "image"], depth=1, joint="pair"
+            )
+        },
+    )
+
+
+def test_transport_pulls_true_pairs_together_and_pushes_wrong_ones_apart(toys):
+    batch = with_words(toys)
+    with_it, without = aligning(toys, transport=0.3), aligning(toys)
+    found, plain = toys.loss(with_it, batch), toys.loss(without, batch)
+    score, step = with_it.objective("objective").score, toys.step(with_it, batch)
+    rows, wrong = with_it.objective("objective")._pairs(step)
+    expected = plain.total.item()
+    for pairs, sign in (([(row, row) for row in rows], 1), (wrong, -1)):
+        for pair in pairs:
+            fused = score(step, [pair])[1]
+            expected += 0.3 * sign * alignment(fused["text"], fused["image"])[0].sum().item()
+    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+    assert found.count == plain.count == 8
+    assert toys.gradients_are_finite(with_it, found)
+
+
+def test_transport_alone_can_take_the_loss_below_zero(toys):
+    batch = with_words(toys)
+    first, last = toys.train(aligning(toys, transport=2.0), batch, steps=60, rate=0.01)
+    assert last < 0 < first
+
+
+def test_evaluations_tell_how_often_a_words_strongest_partner_is_right(toys):
+    model, batch = aligning(toys, partners="partners"), with_words(toys)
+    assert "alignment" not in toys.loss(model, batch).metrics
+    model.eval()
+    found = toys.loss(model, batch)
+    right, asked = found.metrics["alignment"]
+    assert asked == 6  # two words of each sample whose partners are known
+    assert 0 <= right <= asked
+    assert model.objective("objective").fields() == ("partners",)
+
+
+def test_a_joint_token_can_be_read_alone(toys):
+    model, batch = aligning(toys, read=["pair"]), with_words(toys)
+    assert model.objective("objective").score.head[0].in_features == 8
+    assert toys.gradients_are_finite(model, toys.loss(model, batch))
+    with pytest.raises(ValueError, match="'both'"):
+        toys.loss(aligning(toys, read=["both"]), batch)
+
+
+def test_partners_need_a_first_stream_with_words(toys):
+    with pytest.raises(ValueError, match="'word'"):
+        matching(toys, partners="partners")
 
 
 def test_a_fusion_of_another_width_is_refused(toys):

@@ -9,8 +9,10 @@ from polymodal_fusion.cross_attention import CrossAttention
 from polymodal_fusion.single_stream import SingleStream
 
 NAMES = ["image", "text"]
+BERT = {"norm": "post", "entering": "summed", "width": 8}
 KINDS = [
     (SingleStream, {}),
+    (SingleStream, {"norm": "post", "pool": "first"}),
     (CrossAttention, {"memory": "updated"}),
     (CrossAttention, {"memory": "fixed"}),
 ]
@@ -27,6 +29,14 @@ def built(toys, kind, options, widths=None, **more):
     return kind(toys.info(**widths), streams=list(widths), depth=2, heads=2, **options, **more)
 
 
+def pooled(part, pool):
+    if pool != "first":
+        return segment_mean(part.vectors, part.layout)
+    starts = part.layout.offsets[:-1].tolist()
+    pairs = zip(starts, part.layout.lengths, strict=True)
+    return torch.stack([part.vectors[s] if n else torch.zeros(part.width) for s, n in pairs])
+
+
 def close(one, two):
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
 
@@ -40,7 +50,7 @@ def test_streams_come_back_in_their_own_layouts(toys, kind, options):
     assert fusion.width == 8
     for name in NAMES:
         assert out[name].layout is parts[name].layout
-        close(out[name].pooled, segment_mean(out[name].vectors, out[name].layout))
+        close(out[name].pooled, pooled(out[name], options.get("pool")))
         assert out[name].width == 8
 
 
@@ -123,6 +133,33 @@ def test_the_joint_tokens_come_back_under_their_name_with_what_was_tapped(toys):
         built(toys, SingleStream, {})(parts, taps=Taps(hidden=(0,)))
 
 
+def test_what_enters_summed_is_marked_normalised_and_dropped_out(toys):
+    widths = {"image": 8, "text": 8}
+    fusion = built(toys, SingleStream, BERT, widths, joint="both", pool="first", dropout=0.5)
+    fusion.transformer.blocks = torch.nn.ModuleList()
+    parts = {"image": encoded([2, 0]), "text": encoded([1, 3], seed=1)}
+    out = fusion.eval()(parts)
+    for place, name in enumerate(NAMES):
+        x = (parts[name].vectors + fusion.types[place]).double()
+        spread = x.var(dim=1, unbiased=False, keepdim=True)
+        wanted = (x - x.mean(dim=1, keepdim=True)) / (spread + 1e-6).sqrt()
+        close(out[name].vectors.double(), wanted)
+    # the joint tokens' first is the first stream's, where there is one
+    close(out["both"].pooled[0], out["image"].vectors[0])
+    close(out["both"].pooled[1], out["text"].vectors[1])
+    dropped = (fusion.train()(parts)["text"].vectors == 0).float().mean()
+    assert 0.2 < dropped < 0.8
+
+
+def test_soft_labels_stay_with_their_stream(toys):
+    soft = torch.rand(2, 5)
+    image = encoded([2], channels={"classes": soft, "row": torch.tensor([3, 4])})
+    fusion = built(toys, SingleStream, {"joint": "both"})
+    out = fusion({"image": image, "text": encoded([1], 12)})
+    assert out["image"].layout.channels["classes"] is soft
+    assert set(out["both"].layout.channels) == {"row", "part"}
+
+
 def test_streams_that_do_not_read_come_back_as_they_came_in(toys):
     fusion = built(toys, CrossAttention, {"reading": ["image"]})
     image, text = encoded([2]), encoded([1], 12, 1)
@@ -167,6 +204,7 @@ def test_taken_samples_bring_all_their_segments():
         (SingleStream, {"streams": ["image"]}, "two or more"),
         (SingleStream, {"streams": ["image", "sound"]}, "sound"),
         (SingleStream, {"streams": NAMES, "joint": "text"}, "joint"),
+        (SingleStream, {"streams": NAMES, **BERT, "width": 6}, "summed"),
         (CrossAttention, {"streams": ["image", "image"]}, "two or more"),
         (CrossAttention, {"streams": NAMES, "reading": ["sound"]}, "reading"),
     ],
