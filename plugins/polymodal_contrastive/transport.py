@@ -103,7 +103,7 @@ def aligned(
     layout: Layout,
     partners: Sequence[Sequence[Sequence[int]] | None],
 ) -> tuple[Int[Tensor, ""], Int[Tensor, ""]]:
-    """Return of how many tokens the strongest partner is right, and how many were asked for.
+    """Return how many tokens' strongest partner is right, and how many tokens were asked for.
 
     Args:
         plan: of tokens of a stream with words (rows) to those of another (columns).

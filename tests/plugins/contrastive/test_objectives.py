@@ -8,7 +8,7 @@ from polymodal.batch import Batch
 from polymodal.tokens import Tokens
 from polymodal_contrastive import alignment
 from polymodal_contrastive.infonce import InfoNCE
-from polymodal_contrastive.matching import Matching, repaired
+from polymodal_contrastive.matching import Matching, _whole, repaired
 from polymodal_contrastive.pairs import _split, _united, content_hash, sample_keys
 from polymodal_contrastive.siglip import SigLIP
 from polymodal_fusion.single_stream import SingleStream
@@ -299,6 +299,20 @@ def test_evaluations_tell_how_often_a_words_strongest_partner_is_right(toys):
     assert asked == 6  # two words of each sample whose partners are known
     assert 0 <= right <= asked
     assert model.objective("objective").fields() == ("partners",)
+
+
+def test_all_segments_of_a_sample_are_aligned_together(toys):
+    text = toys.value_tokens([1, 2, 1, 2])
+    pages = Tokens(
+        replace(text.layout, owner=torch.tensor([1, 0, 1, 1]), samples=2), values=text.values
+    )
+    batch = toys.batch(image=toys.value_tokens([2, 3]), text=pages)
+    model = matching(toys, transport=0.5)
+    assert toys.gradients_are_finite(model, toys.loss(model, batch))
+    score, step = model.objective("objective").score, toys.step(model, batch)
+    fused = score(step, [(0, 0), (1, 1)])[1]
+    _, plan = alignment(fused["image"], _whole(fused["text"]))
+    assert (plan > 0).sum(dim=(1, 2)).tolist() == [2 * 2, 3 * 4]
 
 
 def test_a_joint_token_can_be_read_alone(toys):

@@ -10,9 +10,7 @@ def test_partners_are_the_regions_with_the_words_digit():
     images, targets = drawings()
     lookup = {image.tobytes(): number for number, image in enumerate(images)}
     for row in Scenes(samples=20, validation=0.5).rows(range(20)):
-        drawn = [
-            lookup[each.reshape(8, 8).tobytes()] for each in row["regions"]["features"]
-        ]
+        drawn = [lookup[each.reshape(8, 8).tobytes()] for each in row["regions"]["features"]]
         digits = [targets[number] for number in drawn]
         assert all((number >= HELD_OUT) == (row["split"] == "validation") for number in drawn)
         for word, partners in zip(row["text"].split(), row["partners"], strict=True):
