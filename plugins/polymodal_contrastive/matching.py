@@ -70,7 +70,7 @@ class Matching(Objective):
 
     Raises:
         ValueError: not two different known streams, or a first stream without words for `partners`;
-            at the first step, a fusion of another width.
+            when the model is built, a fusion of another width or other streams.
     """
 
     separable = False

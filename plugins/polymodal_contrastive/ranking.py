@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.model import PretrainingModel
 from polymodal.noise import hash_words
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -39,8 +40,8 @@ class Ranking(Objective):
         same: a stream or a field; samples equal in it are never swapped for each other.
 
     Raises:
-        ValueError: not two different known streams, or a number out of range; at the first step, a
-            fusion of another width.
+        ValueError: not two different known streams, or a number out of range; when the model is
+            built, a fusion of another width or other streams.
     """
 
     separable = False
@@ -49,8 +50,8 @@ class Ranking(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        streams: list[str],
-        fusion: str,
+        streams: list[StreamName],
+        fusion: ModuleName,
         fusion_width: int | None = None,
         read: list[str] | None = None,
         margin: float = 0.2,
@@ -81,6 +82,14 @@ class Ranking(Objective):
     def fields(self) -> tuple[str, ...]:
         """Return the field that `same` names."""
         return self.read
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit.
+
+        Raises:
+            ValueError: it reads other streams, or its vectors have another width.
+        """
+        self.score.check(model)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion."""

@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.component import StreamInfo
+from polymodal.model import PretrainingModel
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import single
-from polymodal_fusion import fuse
+from polymodal_fusion import check_fusion, fuse
 
 
 class PairScore(nn.Module):
@@ -27,8 +28,8 @@ class PairScore(nn.Module):
         read: the fused parts whose pooled vectors are read; both streams unless given.
 
     Raises:
-        ValueError: not two streams, or nothing to read; when called, a fusion of another width or
-            without one of the parts.
+        ValueError: not two streams, or nothing to read; when called, a fusion without one of the
+            parts.
     """
 
     def __init__(
@@ -54,6 +55,14 @@ class PairScore(nn.Module):
             nn.GELU(),
             nn.Linear(self.width, 1),
         )
+
+    def check(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit.
+
+        Raises:
+            ValueError: it reads other streams, or its vectors have another width.
+        """
+        check_fusion(model.module(self.fusion), self.streams, width=self.width)
 
     def forward(
         self, step: Step, pairs: Sequence[tuple[int, int]]

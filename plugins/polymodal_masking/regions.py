@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Tokens
@@ -50,23 +51,23 @@ class MaskedRegions(Objective):
             the paper compares with).
 
     Raises:
-        ValueError: a share out of range; a stream without values or classes; at the first step,
-            soft labels of another size, an encoder without a projection to tie to, or a fusion of
-            another width.
+        ValueError: a share out of range; a stream without values or classes; when the model is
+            built, a fusion of another width or other streams; at the first step, soft labels of
+            another size, or an encoder without a projection to tie to.
     """
 
     def __init__(
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         target: Literal["features", "class", "distribution"] = "features",
         ratio: float = 0.15,
         classes: int | None = None,
         reduction: Reduction = "mean",
         head: Literal["tied", "own"] = "tied",
-        fusion: str | None = None,
-        given: list[str] | None = None,
+        fusion: ModuleName | None = None,
+        given: list[StreamName] | None = None,
         fusion_width: int | None = None,
         leave_out: float = 0.0,
     ):
@@ -78,9 +79,7 @@ class MaskedRegions(Objective):
         if labelled and (classes is None or classes < 2):
             raise ValueError(f"target {target} needs classes, 2 or more, got {classes}")
         self.need = Need(values=True, channels=("classes",) if labelled else ())
-        unmet = self.need.unmet(info[stream])
-        if unmet:
-            raise ValueError(f"masking.regions: stream {stream!r} {unmet}")
+        self.need.check(info, stream)
         self.stream = stream
         self.target = target
         self.ratio = check_ratio(ratio)
@@ -103,6 +102,10 @@ class MaskedRegions(Objective):
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with values and, for classes, soft labels; and the streams given."""
         return self.context.needs(self.need)
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit."""
+        self.context.check(model)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion, if there is one."""
