@@ -1,21 +1,19 @@
 """Matching: tell true pairs of samples from re-paired ones, seen through a fusion."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
 from polymodal.noise import hash_words
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Loss
 from polymodal.step import Step
 from polymodal.tokens import Encoded
-from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
-from polymodal_contrastive.scoring import PairScore
-from polymodal_contrastive.transport import aligned, alignment
+from polymodal_contrastive.scoring import PairObjective
+from polymodal_contrastive.transport import Partners, aligned, alignment, check_transport
 
 
 def repaired(
@@ -39,7 +37,7 @@ def repaired(
     return found
 
 
-class Matching(Objective):
+class Matching(PairObjective):
     """Image-text matching for any two streams (UNITER, Chen et al., 2020; ALBEF, Li et al., 2021).
 
     The samples that have both streams are true pairs; as many wrong ones are made by swapping
@@ -69,11 +67,10 @@ class Matching(Objective):
             often a word's strongest partner is one of these.
 
     Raises:
-        ValueError: not two different known streams, or a first stream without words for `partners`;
-            when the model is built, a fusion of another width or other streams.
+        ValueError: not two different known streams, a number out of range, or a first stream
+            without words for `partners`; when the model is built, a fusion of another width or
+            other streams.
     """
-
-    separable = False
 
     def __init__(
         self,
@@ -90,46 +87,26 @@ class Matching(Objective):
         transport_iterations: int = 50,
         partners: FieldName | None = None,
     ):
-        super().__init__()
-        check_streams(info, streams, least=2)
-        self.score = PairScore(info, streams, fusion=fusion, width=fusion_width, read=read)
-        self.streams = self.score.streams
+        super().__init__(
+            info, streams, fusion=fusion, fusion_width=fusion_width, read=read, same=same
+        )
+        if transport < 0:
+            raise ValueError(f"transport must be 0 or more, got {transport}")
+        check_transport(transport_beta, transport_iterations)
         self.negatives = negatives
-        self.same = same
         self.transport = transport
-        self.transport_options = {"beta": transport_beta, "iterations": transport_iterations}
+        self.transport_beta = transport_beta
+        self.transport_iterations = transport_iterations
         self.partners = partners
-        self.needed = needed(info, streams, same)
-        self.read = fields_read(info, same)
         if partners is not None:
             need = Need(channels=("word",))
             need.check(info, streams[0])
             self.needed[streams[0]] = need
-            self.read = tuple(dict.fromkeys((*self.read, partners)))
-
-    def needs(self) -> Mapping[str, Need]:
-        """Return the streams compared, and the one that `same` names; any tokens will do."""
-        return self.needed
-
-    def fields(self) -> tuple[str, ...]:
-        """Return the fields that `same` and `partners` name."""
-        return self.read
-
-    def attach(self, model: PretrainingModel) -> None:
-        """Refuse a fusion that does not fit.
-
-        Raises:
-            ValueError: it reads other streams, or its vectors have another width.
-        """
-        self.score.check(model)
-
-    def uses(self) -> tuple[str, ...]:
-        """Return the fusion."""
-        return (self.score.fusion,)
+            self.fields_read = tuple(dict.fromkeys((*self.fields_read, partners)))
 
     def _pairs(self, step: Step) -> tuple[list[int], list[tuple[int, int]]]:
         rows = step.rows_with(*self.streams)
-        keys = None if self.same is None else sample_keys(step, self.same).tolist()
+        keys = self.keys(step)
         drawn = hash_words(step.seed, step.number, "contrastive.matching") % max(len(rows) - 1, 1)
         wrong: list[tuple[int, int]] = []
         if self.negatives != "first":
@@ -149,15 +126,19 @@ class Matching(Objective):
             correct = ((logits > 0) == labels.bool()).sum()
         count = len(rows) + len(wrong)
         metrics: dict[str, tuple[Tensor, int | Tensor]] = {"accuracy": (correct, count)}
-        asked = self.partners is not None and not step.training
+        asked = None if step.training else self.partners
         if self.transport or asked:
             words, others = (_whole(fused[stream]) for stream in self.streams)
-            distance, plan = alignment(words, others, **self.transport_options)
+            distance, plan = alignment(
+                words, others, beta=self.transport_beta, iterations=self.transport_iterations
+            )
             total = total + self.transport * (distance * (2 * labels - 1)).sum()
             if asked:
-                partners = [step.labels(self.partners)[row] for row in rows]
+                partners = cast(Sequence[Partners], step.labels(asked))
                 true = words.layout.taken(range(len(rows)))[0]
-                metrics["alignment"] = aligned(plan[: len(rows)], true, partners)
+                metrics["alignment"] = aligned(
+                    plan[: len(rows)], true, [partners[row] for row in rows]
+                )
         return Loss(total, count, metrics)
 
     def count(self, step: Step) -> int:

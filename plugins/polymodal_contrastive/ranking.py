@@ -5,19 +5,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
+from polymodal.component import FromRun, ModuleName, StreamInfo, StreamName
 from polymodal.noise import hash_words
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Loss
 from polymodal.step import Step
 from polymodal_contrastive.matching import repaired
-from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
-from polymodal_contrastive.scoring import PairScore
+from polymodal_contrastive.scoring import PairObjective
 
 Triplet = tuple[int, tuple[int, int]]  # a sample, and the wrong pair its true one is compared with
 
 
-class Ranking(Objective):
+class Ranking(PairObjective):
     """Fine-tune a fusion for retrieval (UNITER, Chen et al., 2020, appendix; image-text retrieval).
 
     A true pair's score, the sigmoid of an mlp over fused vectors, must pass that of a wrong pair by
@@ -44,8 +42,6 @@ class Ranking(Objective):
             built, a fusion of another width or other streams.
     """
 
-    separable = False
-
     def __init__(
         self,
         info: FromRun[Mapping[str, StreamInfo]],
@@ -59,48 +55,21 @@ class Ranking(Objective):
         hard: bool = False,
         same: str | None = None,
     ):
-        super().__init__()
-        check_streams(info, streams, least=2)
+        super().__init__(
+            info, streams, fusion=fusion, fusion_width=fusion_width, read=read, same=same
+        )
         if not 0 < margin < 1 or negatives < 1:
             raise ValueError(
                 f"margin must lie between 0 and 1 and negatives be 1 or more, got {margin} and "
                 f"{negatives}"
             )
-        self.score = PairScore(info, streams, fusion=fusion, width=fusion_width, read=read)
-        self.streams = self.score.streams
         self.margin = margin
         self.negatives = negatives
         self.hard = hard
-        self.same = same
-        self.needed = needed(info, streams, same)
-        self.read = fields_read(info, same)
-
-    def needs(self) -> Mapping[str, Need]:
-        """Return the streams compared, and the one that `same` names; any tokens will do."""
-        return self.needed
-
-    def fields(self) -> tuple[str, ...]:
-        """Return the field that `same` names."""
-        return self.read
-
-    def attach(self, model: PretrainingModel) -> None:
-        """Refuse a fusion that does not fit.
-
-        Raises:
-            ValueError: it reads other streams, or its vectors have another width.
-        """
-        self.score.check(model)
-
-    def uses(self) -> tuple[str, ...]:
-        """Return the fusion."""
-        return (self.score.fusion,)
-
-    def _keys(self, step: Step) -> list[int] | None:
-        return None if self.same is None else sample_keys(step, self.same).tolist()
 
     def _drawn(self, step: Step, rows: list[int]) -> list[Triplet]:
         """Return wrong pairs by shifts of the batch, drawn from seed and step."""
-        keys, others = self._keys(step), max(len(rows) - 1, 1)
+        keys, others = self.keys(step), max(len(rows) - 1, 1)
         first = hash_words(step.seed, step.number, "contrastive.ranking") % others
         found: list[Triplet] = []
         for further in range(min(self.negatives, others)):
@@ -114,7 +83,7 @@ class Ranking(Objective):
         with torch.no_grad():
             scores, _ = self.score(step, [(a, b) for a in rows for b in rows])
         scores = scores.reshape(len(rows), len(rows))
-        keys = self._keys(step)
+        keys = self.keys(step)
         names = torch.tensor(rows if keys is None else [keys[row] for row in rows])
         same = (names[:, None] == names).to(scores.device)
         same |= torch.eye(len(rows), dtype=torch.bool, device=scores.device)

@@ -11,6 +11,9 @@ from polymodal.layout import Layout
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import single
 
+Partners = Sequence[Sequence[int]] | None
+"""Of a sample: for each word, the columns it belongs to; None where that is not known."""
+
 
 def optimal_transport(
     cost: Float[Tensor, "pair row column"],
@@ -40,11 +43,7 @@ def optimal_transport(
     Raises:
         ValueError: beta, iterations or inner not above 0.
     """
-    if beta <= 0 or iterations < 1 or inner < 1:
-        raise ValueError(
-            f"beta must be above 0 and iterations and inner 1 or more, got {beta}, {iterations} "
-            f"and {inner}"
-        )
+    check_transport(beta, iterations, inner)
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         cost = single(cost.detach())
         row_in, column_in = _counted(cost, rows, 1), _counted(cost, columns, 2)
@@ -61,6 +60,19 @@ def optimal_transport(
                 by_row = row_mass / (step * by_column).sum(dim=2, keepdim=True).clamp(min=tiny)
             plan = by_row * step * by_column
         return plan
+
+
+def check_transport(beta: float, iterations: int, inner: int = 1) -> None:
+    """Refuse options that `optimal_transport` can't take.
+
+    Raises:
+        ValueError: beta, iterations or inner not above 0.
+    """
+    if beta <= 0 or iterations < 1 or inner < 1:
+        raise ValueError(
+            f"beta must be above 0 and iterations and inner 1 or more, got {beta}, {iterations} "
+            f"and {inner}"
+        )
 
 
 def _uniform(mine: Tensor, others: Tensor) -> Tensor:
@@ -101,7 +113,7 @@ def alignment(
 def aligned(
     plan: Float[Tensor, "pair row column"],
     layout: Layout,
-    partners: Sequence[Sequence[Sequence[int]] | None],
+    partners: Sequence[Partners],
 ) -> tuple[Int[Tensor, ""], Int[Tensor, ""]]:
     """Return how many tokens' strongest partner is right, and how many tokens were asked for.
 

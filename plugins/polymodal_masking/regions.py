@@ -91,11 +91,8 @@ class MaskedRegions(Objective):
             nn.Linear(self.context.width, width), nn.GELU(), nn.LayerNorm(width)
         )
         self.own = self.bias = None
-        if target != "features":
-            assert classes is not None
-            self.own = nn.Linear(width, classes)
-        elif head == "own":
-            self.own = nn.Linear(width, features)
+        if labelled or head == "own":
+            self.own = nn.Linear(width, classes if labelled and classes else features)
         else:
             self.bias = nn.Parameter(torch.zeros(features))
 
@@ -135,7 +132,8 @@ class MaskedRegions(Objective):
         return Loss(total, len(rows), {"accuracy": (correct, len(rows))})
 
     def _features(self, step: Step, vectors: Tensor) -> Float[Tensor, "hidden feature"]:
-        if self.own is not None:
+        if self.bias is None:
+            assert self.own is not None
             return self.own(vectors)
         found = step.encoder(self.stream).unembed(vectors)
         if found is None:

@@ -317,10 +317,18 @@ def test_all_segments_of_a_sample_are_aligned_together(toys):
 
 def test_a_joint_token_can_be_read_alone(toys):
     model, batch = aligning(toys, read=["pair"]), with_words(toys)
-    assert model.objective("objective").score.head[0].in_features == 8
+    assert model.objective("objective").head[0].in_features == 8
     assert toys.gradients_are_finite(model, toys.loss(model, batch))
     with pytest.raises(ValueError, match="'both'"):
         toys.loss(aligning(toys, read=["both"]), batch)
+
+
+@pytest.mark.parametrize(
+    "options", [{"transport": -0.1}, {"transport_beta": 0.0}, {"transport_iterations": 0}]
+)
+def test_bad_options_of_transport_are_refused(toys, options):
+    with pytest.raises(ValueError, match=r"0 or more|above 0"):
+        matching(toys, **options)
 
 
 def test_partners_need_a_first_stream_with_words(toys):
