@@ -1,5 +1,6 @@
 """Every paper's recipe alike: it says what it is, and its configs build without any data."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,15 @@ def test_every_recipe_has_its_parts(slug):
 @pytest.mark.parametrize("name", files(comparisons=False))
 def test_every_config_builds_without_data(name, monkeypatch):
     monkeypatch.setenv("POLYMODAL_DATA", "missing")
-    plan = make_plan(read_config(FOLDER / name), Origin(FOLDER / name))
-    assert plan["objectives"]
+    config = read_config(FOLDER / name, files=False)
+    assert make_plan(config, Origin(FOLDER / name))["objectives"]
 
 
 @pytest.mark.parametrize("name", files(comparisons=True))
-def test_every_comparison_has_three_seeds_and_arms_that_differ(name, monkeypatch):
-    monkeypatch.setenv("POLYMODAL_DATA", "missing")
+def test_every_comparison_has_three_seeds_and_arms_that_differ(name):
+    data = os.environ.get("POLYMODAL_DATA", FOLDER.parents[2] / "shared" / "data")
+    if "/real" in name and not Path(data).is_dir():
+        pytest.skip("its data are not here")
     comparison = read_comparison(FOLDER / name)
     assert len(comparison.seeds) >= 3
     arms = [tuple((stage.config, str(stage.changes)) for stage in arm)
