@@ -50,7 +50,7 @@ def main() -> None:
         layout="constrained",
     )  # fmt: skip
     for axis, path in zip(axes[0], arguments.runs, strict=True):
-        axis.imshow(plan_of(polymodal.load(path), scene), cmap="Blues", vmin=0)
+        axis.imshow(plan_of(polymodal.load(path), scene), cmap="Blues")
         axis.set_yticks(range(len(words)), words)
         axis.set_xticks([])
         axis.set_title(path.parent.name or path.name, fontsize=10)
