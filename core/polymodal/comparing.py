@@ -15,7 +15,6 @@ those of its last stage.
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -114,10 +113,7 @@ def compare(comparison: Comparison, out: Path, *, jobs: int = 1) -> list[dict[st
         PolymodalError: of the first training that fails.
     """
     trials = list(_trials(comparison))
-    arguments = [
-        (stages, out / arm / f"seed-{seed}", seed, max(1, (os.cpu_count() or 1) // jobs))
-        for arm, seed, stages in trials
-    ]
+    arguments = [(stages, out / arm / f"seed-{seed}", seed, jobs) for arm, seed, stages in trials]
     if jobs == 1:
         found = [_trial(*each) for each in arguments]
     else:
@@ -131,7 +127,7 @@ def compare(comparison: Comparison, out: Path, *, jobs: int = 1) -> list[dict[st
     return rows
 
 
-def _trial(stages: Sequence[Stage], out: Path, seed: int, threads: int) -> list[dict[str, Any]]:
+def _trial(stages: Sequence[Stage], out: Path, seed: int, jobs: int) -> list[dict[str, Any]]:
     """Train the stages of one arm with one seed and return its last scores."""
     scores: list[dict[str, Any]] = []
     previous = ""
@@ -144,7 +140,7 @@ def _trial(stages: Sequence[Stage], out: Path, seed: int, threads: int) -> list[
         overrides = _overrides({"seed": seed, **changes})
         config = read_config(stage.config, overrides)
         scores = _finished(directory, config) or _train(
-            config, directory, Origin(stage.config, overrides), threads
+            config, directory, Origin(stage.config, overrides), jobs
         )
         previous = str(directory)
     return scores
@@ -162,12 +158,13 @@ def _finished(directory: Path, config: Config) -> list[dict[str, Any]] | None:
     return list(found["scores"]) if done else None
 
 
-def _train(config: Config, directory: Path, origin: Origin, threads: int) -> list[dict[str, Any]]:
+def _train(config: Config, directory: Path, origin: Origin, jobs: int) -> list[dict[str, Any]]:
     import torch
 
     from polymodal.train import Training
 
-    torch.set_num_threads(threads)
+    if jobs > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     return Training(config, directory, resume=True, origin=origin, quiet=True).run()
 
 
