@@ -143,8 +143,8 @@ class Optimization:
                 else:
                     totals[name] = totals.get(name, 0) + count
             if unsure or "phase" in arguments:
-                with torch.no_grad():
-                    losses = self.call(batch, **{**arguments, "objectives": unsure})
+                # With gradients on: an objective may take inner ones.
+                losses = self.model(batch, **{**arguments, "objectives": unsure})
                 for name, loss in losses.items():
                     totals[name] = totals.get(name, 0) + loss.count
         return self._over_ranks(totals)

@@ -124,7 +124,8 @@ class ModelProbe:
             ):
                 tokenizers = {name: reading.tokenizer for name, reading in readings.items()}
                 moved = self.model.finish(batch.to(self.device), tokenizers)
-                loss = self.model(moved, seed=self.seed, objectives=[objective])[objective]
+                with torch.enable_grad():  # an objective may take inner gradients
+                    loss = self.model(moved, seed=self.seed, objectives=[objective])[objective]
                 for name, (total, count) in {
                     "loss": (loss.total, loss.count),
                     **loss.metrics,

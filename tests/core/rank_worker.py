@@ -7,6 +7,7 @@ objective. OUT gets the whole gradient of each step and the last weights, from r
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class VirtualAdversary(Objective):
         encoder, tokens = step.encoder("patches"), step.tokens("patches")
         stem = encoder.embed(tokens)
         clean = encoder.contextualize(stem).pooled_rows()
-        noise = (torch.linspace(-1, 1, stem.vectors.numel()).view_as(stem.vectors) * 0.1).detach()
+        noise = (step.uniform("noise", tokens)[:, None] - 0.5) * torch.ones(stem.width)
         noise.requires_grad_()
         moved = self.through(encoder, stem, noise)
         (worst,) = step.grad((moved - clean.detach()).square().sum(), [noise])
@@ -86,6 +87,8 @@ class Adversary(Objective):
 
 class Follow(Objective):
     """A slow copy's vectors, less a centre that follows the batch."""
+
+    separable = False  # the centre is of a whole batch
 
     def __init__(self):
         super().__init__()
@@ -147,7 +150,10 @@ def step_batch(number: int) -> Batch:
         for stream in STREAMS
     }
     lengths = generator.integers(1, 9, SAMPLES).tolist()
-    return toy_batch(STREAMS, lengths=lengths, absent=absent, seed=number)
+    batch = toy_batch(STREAMS, lengths=lengths, absent=absent, seed=number)
+    patches = batch.streams["patches"]
+    doubled = patches.with_rows(patches.rows.double())
+    return replace(batch, streams={**batch.streams, "patches": doubled})
 
 
 def share(batch: Batch, part: int, parts: int) -> Batch:
@@ -173,6 +179,7 @@ def settings(strategy: str, steps: int) -> Config:
 
 
 def main(out: str, strategy: str, steps: int, micro: int, cut: bool) -> None:
+    torch.set_default_dtype(torch.float64)  # rounding alone would add up over the steps
     optimization = Optimization(model(), settings(strategy, steps), torch.device("cpu"))
     trained = optimization.model
     if strategy == "fsdp" and world_size() > 1:
@@ -187,7 +194,7 @@ def main(out: str, strategy: str, steps: int, micro: int, cut: bool) -> None:
         # One objective, or several that change from step to step.
         drawn = names[number % 3 :: 3] if number % 4 else [names[number % len(names)]]
         if cut:  # those that compare samples with each other can't be
-            drawn = [name for name in drawn if trained.objective(name).separable]
+            drawn = [name for name in names if trained.objective(name).separable]
         batch = step_batch(number)
         batches = [share(batch, first + m, parts) for m in range(micro)]
         optimization.backward(batches, drawn, number=number, total=steps)

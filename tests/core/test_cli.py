@@ -116,7 +116,7 @@ def test_planning_the_quickstart_reads_no_row_and_imports_no_package_it_does_not
         "from polymodal.planning import make_plan\n"
         "from polymodal.splits import SplitSource\n"
         "def refuse(*_): raise AssertionError('data was read')\n"
-        "SplitSource.read = SplitSource.rows_of = SplitSource.fields = refuse\n"
+        "SplitSource.read = SplitSource.rows_of = refuse\n"
         f"make_plan(read_config({str(ROOT / 'examples' / 'quickstart.yaml')!r}))\n"
         "foreign = {'timm', 'open_clip', 'torchvision', 'av', 'rdkit', 'datasets', 'dnaio',\n"
         "           'pyfastx', 'tensorboard', 'polymodal_data', 'polymodal_generation'}\n"

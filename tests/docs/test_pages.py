@@ -119,7 +119,7 @@ class Page:
             values = self.config | values
         file = Path("page.yaml")
         file.write_text(yaml.safe_dump(values))
-        config = read_config(file)
+        config = read_config(file, files=False)
         if whole:
             make_plan(config)
 
@@ -185,6 +185,7 @@ def test_the_readme_shows_the_errors_that_mistakes_really_give(tmp_path, monkeyp
     shown = next(b.text for b in found if b.text.startswith("error:"))
     mistaken = config.replace("patch: 8", "pach: 8", 1).replace("max_steps", "max_stps", 1)
     Path("run.yaml").write_text(mistaken)
+    Path("photos").mkdir()
     with pytest.raises(ConfigError) as caught:
         read_config("run.yaml")
     assert "".join(f"error: {problem}\n" for problem in caught.value.problems) == shown
