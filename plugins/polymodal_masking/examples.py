@@ -21,6 +21,11 @@ def examples() -> list[Example]:
             "masking.regions", "objective",
             {"stream": "patches", "head": "own", "given": ["words"], "leave_out": 0.3, **given},
         ),
+        Example("masking.codes", "objective", {"stream": "patches", "codes": 6, "shape": "block"}),
+        Example(
+            "masking.codes", "objective",
+            {"stream": "clips", "codes": 6, "normalize": True, "given": ["words"], **given},
+        ),
         Example("masking.nodes", "objective", {"stream": "graphs"}),
         Example("masking.edges", "objective", {"stream": "graphs"}),
     ]  # fmt: skip
