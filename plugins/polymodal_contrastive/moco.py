@@ -90,9 +90,7 @@ class MoCo(Objective):
         rows = torch.tensor(
             step.rows_with(self.stream), dtype=torch.int64, device=seen[0].pooled.device
         )
-        queries = [
-            _unit(self.predictor(self.projector(each.pooled_rows()[rows]))) for each in seen
-        ]
+        queries = [_unit(self.predictor(self.projector(each.pooled_rows()[rows]))) for each in seen]
         keys = [
             _unit(self.key_projector(self.key_encoder(step.tokens(name)).pooled_rows()[rows]))
             for name in (self.stream, f"{step.objective}/again")

@@ -15,8 +15,9 @@ class NearestNeighbors(Evaluation):
 
     Nothing is fitted, so it shows how the vectors lie as they are. Each neighbour has one vote,
     or with a temperature exp(cosine / temperature) of one (Wu et al., 2018; DINO's is 0.07 with
-    10 to 200 neighbours); of labels with equal votes the first in alphabetical order wins. Rows whose label is missing
-    are left out. Chance is always giving the scored rows' most frequent label.
+    10 to 200 neighbours); of labels with equal votes the first in alphabetical order wins. Rows
+    whose label is missing are left out. Chance is always giving the scored rows' most frequent
+    label.
 
     Args:
         stream: whose vectors.
