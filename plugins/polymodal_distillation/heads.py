@@ -21,10 +21,11 @@ class Head(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise((width, hidden, hidden, bottleneck)):
-            layers += [nn.Linear(before, after), nn.GELU()]
+            linear = nn.Linear(before, after)
             # 0.02 at the paper's width of 2048; narrow heads would start all but linear with it.
-            nn.init.trunc_normal_(layers[-2].weight, std=before**-0.5)
-            nn.init.zeros_(layers[-2].bias)
+            nn.init.trunc_normal_(linear.weight, std=before**-0.5)
+            nn.init.zeros_(linear.bias)
+            layers += [linear, nn.GELU()]
         self.body = nn.Sequential(*layers[:-1])
         self.directions = nn.Parameter(torch.randn(outputs, bottleneck) * bottleneck**-0.5)
 

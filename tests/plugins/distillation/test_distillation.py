@@ -6,6 +6,7 @@ import torch
 
 from polymodal.layout import Layout
 from polymodal.model import PretrainingModel
+from polymodal_distillation import heads as heading
 from polymodal_distillation.dino import DINO
 from polymodal_distillation.heads import Centre, Head, Heads
 from polymodal_distillation.ibot import IBOT
@@ -78,6 +79,15 @@ def test_the_centre_is_a_slow_mean_over_all_that_was_noted_and_moves_after_the_l
     model.objective("objective").after_update(toys.step(model, batch, number=10, total=100))
     assert model.objective("objective").heads.centre.centre.any()
     assert loss_of(model, batch).total != first
+
+
+def test_the_centre_is_the_mean_over_all_ranks(monkeypatch):
+    centre = Centre(2, momentum=0.0)
+    centre.note(torch.tensor([[1.0, 2.0]]))
+    theirs = torch.tensor([7.0, 4.0, 3.0])  # sums of three rows on another rank, and their number
+    monkeypatch.setattr(heading, "sum_over_ranks", lambda sums: sums + theirs)
+    centre.update()
+    torch.testing.assert_close(centre.centre, torch.tensor([2.0, 1.5]))
 
 
 def test_evaluation_leaves_the_centre_alone(toys):
