@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, View
 from polymodal.schedule import cosine
 from polymodal.step import Step
 from polymodal.teacher import Teacher
 from polymodal_contrastive.losses import info_nce, single
-from polymodal_contrastive.pairs import check_streams, gathered
+from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projector import projector
 from polymodal_contrastive.simclr import both_views
 
@@ -48,7 +48,7 @@ class MoCo(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         dim: int = 256,
         hidden: int | None = None,
         layers: int = 3,
@@ -56,7 +56,7 @@ class MoCo(Objective):
         momentum: float = 0.99,
     ):
         super().__init__()
-        check_streams(info, [stream], least=1)
+        Need().check(info, stream)
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         if not 0 <= momentum <= 1:

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.objective import Loss, Objective, View
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import info_nce, single
-from polymodal_contrastive.pairs import check_streams, gathered
+from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projector import projector
 
 
@@ -41,14 +41,14 @@ class SimCLR(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         dim: int = 128,
         hidden: int | None = None,
         layers: int = 2,
         temperature: float = 0.5,
     ):
         super().__init__()
-        check_streams(info, [stream], least=1)
+        Need().check(info, stream)
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         if min(dim, layers, 1 if hidden is None else hidden) < 1:

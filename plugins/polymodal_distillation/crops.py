@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polymodal.component import Need, StreamInfo
-from polymodal.errors import nearest
 from polymodal.model import PretrainingModel
 from polymodal.objective import View
 from polymodal.step import Step
@@ -36,9 +35,9 @@ class Crops:
         Raises:
             ValueError: an unknown stream, one stream for both, or no local crop.
         """
-        for name in (stream, *([local] if local is not None else [])):
-            if name not in info:
-                raise ValueError(f"no stream is called {name!r}.{nearest(name, info)}")
+        for name in (stream, local):
+            if name is not None:
+                Need().check(info, name)
         if local == stream:
             raise ValueError(f"local must be a stream other than {stream!r}, of smaller crops")
         if count < 1:

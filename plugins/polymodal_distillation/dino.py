@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, View
 from polymodal.step import Step
@@ -47,8 +47,8 @@ class DINO(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        local: str | None = None,
+        stream: StreamName,
+        local: StreamName | None = None,
         local_crops: int = 8,
         outputs: int = 65536,
         hidden: int = 2048,

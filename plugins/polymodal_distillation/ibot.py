@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.layout import Layout
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, View
@@ -72,8 +72,8 @@ class IBOT(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        local: str | None = None,
+        stream: StreamName,
+        local: StreamName | None = None,
         local_crops: int = 8,
         ratio: float = 0.3,
         masked_share: float = 1.0,
@@ -93,9 +93,8 @@ class IBOT(Objective):
     ):
         super().__init__()
         self.crops = Crops.of(info, stream, local, local_crops)
+        Need(values=True).check(info, stream)
         spec = info[stream].spec
-        if not spec.features:
-            raise ValueError(f"distillation.ibot: stream {stream!r} must have values, not ids")
         if shape == "block" and spec.axes < 2:
             raise ValueError(f"shape: block needs positions with two axes, got {spec.axes}")
         if not 0 < ratio < 1 or not 0 <= masked_share <= 1:

@@ -40,12 +40,8 @@ class NearestNeighbors(Evaluation):
         label: FieldName,
         *,
         neighbors: int = 5,
-<<<<<<< HEAD
-        objective: ObjectiveName | None = None,
-=======
         temperature: float | None = None,
-        objective: str | None = None,
->>>>>>> 36a3d0b (Self-supervised families on views: SimCLR, MoCo v3, DINO, iBOT, rotation, masked codes)
+        objective: ObjectiveName | None = None,
         fit_on: Split = "train",
         split: Split = "validation",
     ):

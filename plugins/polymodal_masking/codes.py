@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FilePath, FromRun, ModuleName, Need, StreamInfo, StreamName
 from polymodal.distributed import gather_rows, world_size
+from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Tokens
@@ -159,42 +160,43 @@ class MaskedCodes(Objective):
 
     Raises:
         ValueError: a share out of range, a stream without values, a shape its positions can't
-            take, or a codebook of another size; at the first step, a fusion of another width.
+            take, a codebook of another size, or a fusion that does not fit.
     """
 
     def __init__(
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
+        stream: StreamName,
         codes: int = 512,
-        codebook: str | None = None,
+        codebook: FilePath | None = None,
         normalize: bool = False,
         ratio: float = 0.4,
         shape: Shape = "random",
         rounding: Rounding = "nearest",
-        fusion: str | None = None,
-        given: list[str] | None = None,
+        fusion: ModuleName | None = None,
+        given: list[StreamName] | None = None,
         fusion_width: int | None = None,
     ):
         super().__init__()
         self.context = Context.of(info, "masking.codes", stream, given or [], fusion, fusion_width)
-        spec = info[stream].spec
-        unmet = Need(values=True).unmet(info[stream])
-        if unmet:
-            raise ValueError(f"masking.codes: stream {stream!r} {unmet}")
+        Need(values=True).check(info, stream)
         self.stream = stream
         self.normalize = normalize
         self.ratio = check_ratio(ratio)
         self.shape = check_shape(shape, info[stream])
         self.rounding: Rounding = rounding
-        self.codebook = Codebook(codes, spec.features, file=codebook)
+        self.codebook = Codebook(codes, info[stream].spec.features, file=codebook)
         self.mask = nn.Parameter(torch.randn(spec.features) * 0.02)
         self.head = nn.Linear(self.context.width, codes)
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with values, and the streams given."""
         return self.context.needs(Need(values=True))
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a fusion that does not fit."""
+        self.context.check(model)
 
     def uses(self) -> tuple[str, ...]:
         """Return the fusion, if there is one."""

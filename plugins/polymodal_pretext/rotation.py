@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo
-from polymodal.errors import nearest
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.objective import Loss, Objective, View
 from polymodal.step import Step
 
@@ -43,15 +42,13 @@ class Rotation(Objective):
         ValueError: an unknown stream, or one whose tokens have no places in a plane.
     """
 
-    def __init__(self, info: FromRun[Mapping[str, StreamInfo]], *, stream: str):
+    def __init__(self, info: FromRun[Mapping[str, StreamInfo]], *, stream: StreamName):
         super().__init__()
-        if stream not in info:
-            raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
-        spec = info[stream].spec
-        if not spec.features or spec.axes < 2:
+        Need(values=True).check(info, stream)
+        if info[stream].spec.axes < 2:
             raise ValueError(
-                f"only what lies in a plane can be rotated: stream {stream!r} must have values "
-                "with positions on two axes or more"
+                f"only what lies in a plane can be rotated, but stream {stream!r} has positions on "
+                "one axis"
             )
         self.stream = stream
         self.head = nn.Linear(info[stream].width, TURNS)

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
 from polymodal.distributed import gather_rows
 from polymodal.errors import DataError, nearest
 from polymodal.noise import hash_words
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Encoded
-from polymodal_supervised.labels import check_stream, head, labelled
+from polymodal_supervised.labels import head, labelled
 
 
 class Names(nn.Module):
@@ -106,15 +106,15 @@ class Classification(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        label: str,
+        stream: StreamName,
+        label: FieldName,
         classes: list[str] | int,
         hidden: int | None = None,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
     ):
         super().__init__()
-        check_stream(info, stream)
+        Need().check(info, stream)
         if isinstance(classes, list) and len(set(classes)) < len(classes):
             raise ValueError(f"classes must differ, got {classes}")
         if not 0 <= label_smoothing < 1:

@@ -1,24 +1,11 @@
 """What supervised objectives share: the rows that have a stream and a label, and the head."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-from polymodal.component import StreamInfo
-from polymodal.errors import nearest
 from polymodal.step import Step
-
-
-def check_stream(info: Mapping[str, StreamInfo], stream: str) -> None:
-    """Refuse a stream that does not exist.
-
-    Raises:
-        ValueError: with the nearest name.
-    """
-    if stream not in info:
-        raise ValueError(f"no stream is called {stream!r}.{nearest(stream, info)}")
 
 
 def labelled(step: Step, stream: str, field: str) -> dict[int, Any]:

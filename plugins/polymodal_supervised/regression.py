@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
 from polymodal.errors import DataError
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Encoded
-from polymodal_supervised.labels import check_stream, head, labelled
+from polymodal_supervised.labels import head, labelled
 
 Distance = Literal["mse", "l1", "smooth_l1"]
 _DISTANCES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
@@ -47,8 +47,8 @@ class Regression(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        label: str,
+        stream: StreamName,
+        label: FieldName,
         outputs: int = 1,
         mean: float = 0.0,
         deviation: float = 1.0,
@@ -57,7 +57,7 @@ class Regression(Objective):
         dropout: float = 0.0,
     ):
         super().__init__()
-        check_stream(info, stream)
+        Need().check(info, stream)
         if outputs < 1:
             raise ValueError(f"outputs must be 1 or more, got {outputs}")
         if deviation <= 0:

@@ -59,7 +59,7 @@ def test_the_mark_of_a_rotation_is_learned(toys):
 
 
 def test_what_does_not_lie_in_a_plane_is_refused(toys):
-    with pytest.raises(ValueError, match="positions on two axes"):
+    with pytest.raises(ValueError, match="positions on one axis"):
         Rotation(toys.info(sound=8), stream="sound")
     with pytest.raises(ValueError, match="Did you mean 'sound'"):
         Rotation(toys.info(sound=8), stream="soud")
