@@ -98,6 +98,8 @@ class SimCLR(Objective):
 
     def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample dim"]:
         """Return the samples' vectors by which this objective compares them, normalised."""
+        if stream != self.stream:
+            return super().project(stream, encoded)
         return self._project(encoded.pooled_rows())
 
     def _project(self, pooled: Float[Tensor, "row width"]) -> Float[Tensor, "row dim"]:

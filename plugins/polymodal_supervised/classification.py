@@ -155,5 +155,7 @@ class Classification(Objective):
 
     def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample class"]:
         """Return the logits of each sample."""
+        if stream != self.stream:
+            return super().project(stream, encoded)
         logits: Tensor = self.head(encoded.pooled_rows())
         return logits

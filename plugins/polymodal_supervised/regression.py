@@ -96,6 +96,8 @@ class Regression(Objective):
 
     def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample output"]:
         """Return the numbers predicted for each sample, in the field's unit."""
+        if stream != self.stream:
+            return super().project(stream, encoded)
         return self.head(encoded.pooled_rows()).float() * self.deviation + self.mean
 
     def _numbers(self, value: Any) -> np.ndarray:
