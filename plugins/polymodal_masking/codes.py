@@ -181,13 +181,14 @@ class MaskedCodes(Objective):
         super().__init__()
         self.context = Context.of(info, "masking.codes", stream, given or [], fusion, fusion_width)
         Need(values=True).check(info, stream)
+        features = info[stream].spec.features
         self.stream = stream
         self.normalize = normalize
         self.ratio = check_ratio(ratio)
         self.shape = check_shape(shape, info[stream])
         self.rounding: Rounding = rounding
-        self.codebook = Codebook(codes, info[stream].spec.features, file=codebook)
-        self.mask = nn.Parameter(torch.randn(spec.features) * 0.02)
+        self.codebook = Codebook(codes, features, file=codebook)
+        self.mask = nn.Parameter(torch.randn(features) * 0.02)
         self.head = nn.Linear(self.context.width, codes)
 
     def needs(self) -> Mapping[str, Need]:

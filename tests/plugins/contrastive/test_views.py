@@ -78,12 +78,12 @@ def plain_moco(toys, vectors, temperature=0.2):
 def test_moco_has_the_worked_values(toys):
     # Orthonormal pairs: ln(1 + exp(-1 / T)) a direction, times 2 T, two directions.
     found = plain_moco(toys, torch.eye(2))
-    assert float(found.total) / found.count == pytest.approx(0.005372, abs=1e-6)
+    assert found.total.item() / found.count == pytest.approx(0.005372, abs=1e-6)
     # All alike: ln N a direction.
     found = plain_moco(toys, torch.ones(3, 2))
-    assert float(found.total) / found.count == pytest.approx(2 * 0.439445, abs=1e-6)
+    assert found.total.item() / found.count == pytest.approx(2 * 0.439445, abs=1e-6)
     # A batch of one has no negative.
-    assert float(plain_moco(toys, torch.eye(2)[:1]).total) == pytest.approx(0, abs=1e-6)
+    assert plain_moco(toys, torch.eye(2)[:1]).total.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_moco_is_torchs_cross_entropy_with_keys_from_the_slow_copies(toys):
@@ -193,7 +193,7 @@ def test_a_few_steps_tell_samples_apart(toys, kind):
     means = []
     for number in range(30):
         loss = model(batch, number=number, total=100)["objective"]
-        means.append(float(loss.total) / loss.count)
+        means.append(loss.total.item() / loss.count)
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()

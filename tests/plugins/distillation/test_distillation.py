@@ -227,7 +227,7 @@ def test_the_patch_loss_is_the_mean_over_hidden_patches_then_views(toys):
         target = (objective.patch_heads.student(taught[row : row + 1]) / 0.05).softmax(dim=-1)
         guess = (objective.patch_heads.student(seen[row : row + 1]) / 0.1).log_softmax(dim=-1)
         size = hidden.choice.hidden_lengths[int(whole.segment[row])]
-        total += float(-(target * guess).sum()) / size / 2
+        total += -(target * guess).sum().item() / size / 2
     found = loss_of(model, batch).metrics["patches"][0]
     # A third of the way through the warm-up of 0.3: 0.04 + 0.03 / 3.
     assert float(found) == pytest.approx(total, rel=1e-5)
@@ -274,7 +274,7 @@ def test_a_few_steps_bring_the_student_near_a_teacher_that_stands_still(toys, ki
     means = []
     for _ in range(30):
         loss = loss_of(model, batch)
-        means.append(float(loss.total) / loss.count)
+        means.append(loss.total.item() / loss.count)
         optimizer.zero_grad()
         loss.total.backward()
         optimizer.step()

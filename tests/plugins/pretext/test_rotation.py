@@ -43,7 +43,7 @@ def test_all_rotations_are_scored_and_chance_is_ln_4(toys):
         objective.head.bias.zero_()
     found = model(batch)["objective"]
     assert found.count == 12 == objective.count(toys.step(model, batch))
-    assert float(found.total) / 12 == pytest.approx(math.log(4))
+    assert found.total.item() / 12 == pytest.approx(math.log(4))
 
 
 def test_the_mark_of_a_rotation_is_learned(toys):
