@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.distributed import gather_rows
+from polymodal_contrastive.losses import single
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -18,8 +19,8 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, rows: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
-        """Return the rows normalised, in float32."""
-        rows = rows.float()
+        """Return the rows normalised, half precision in float32."""
+        rows = single(rows)
         if not self.training:
             normalized: Tensor = super().forward(rows)
             return normalized
@@ -34,7 +35,7 @@ class BatchNorm(nn.BatchNorm1d):
     def _follow(self, mean: Tensor, spread: Tensor, count: Tensor) -> None:
         """Move the statistics that evaluation uses; not without rows."""
         assert self.running_mean is not None and self.running_var is not None
-        share = (self.momentum or 0.1) * (count > 0).float()
+        share = (self.momentum or 0.1) * (count > 0).to(mean)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(spread / (count - 1).clamp(min=1), share)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import torch
+
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, View
@@ -91,7 +93,7 @@ class DINO(Objective):
         views = [*large, *small]
         taught = self.teacher(Tokens.stack(large))
         logits = self.heads.logits(by_view(taught, rows, views=len(large)))
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             self.heads.centre.note(logits.flatten(0, 1))
         targets = self.heads.targets(logits, self.plan.temperature(step))
         seen = step.encode_tokens(self.crops.stream, Tokens.stack(views))

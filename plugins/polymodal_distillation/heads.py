@@ -40,7 +40,7 @@ class Head(nn.Module):
         if frozen:
             directions = directions.detach() + 0 * directions
         logits: Tensor = F.normalize(self.body(vectors), dim=-1) @ directions.T
-        return logits.float()
+        return logits if logits.dtype == torch.float64 else logits.float()
 
 
 class Centre(nn.Module):
@@ -52,28 +52,29 @@ class Centre(nn.Module):
     """
 
     centre: Tensor
-    sums: Tensor
 
     def __init__(self, outputs: int, *, momentum: float = 0.9):
         super().__init__()
         self.momentum = momentum
         self.register_buffer("centre", torch.zeros(outputs))
-        # Of this step: the logits' sum, and how many; emptied by `update`, so never saved.
-        self.register_buffer("sums", torch.zeros(outputs + 1), persistent=False)
+        # Of this step's passes: the logits' sum, and how many. `update` takes them, so they are
+        # no state to save.
+        self._noted: list[Tensor] = []
 
     @torch.no_grad()
     def note(self, logits: Float[Tensor, "row output"]) -> None:
         """Take these logits into account at the next update."""
-        self.sums[:-1] += logits.sum(dim=0)
-        self.sums[-1] += len(logits)
+        count = logits.new_full((1,), len(logits))
+        self._noted.append(torch.cat([logits.detach().sum(dim=0), count]))
 
     @torch.no_grad()
     def update(self) -> None:
         """Move towards the mean of the logits noted on all ranks; not at all without any."""
-        sums = sum_over_ranks(self.sums)
+        nothing = self.centre.new_zeros(len(self.centre) + 1)
+        sums = sum_over_ranks(sum(self._noted, nothing).to(self.centre))
+        self._noted = []
         mean = sums[:-1] / sums[-1].clamp(min=1)
         self.centre.lerp_(mean, (1 - self.momentum) * (sums[-1] > 0))
-        self.sums.zero_()
 
 
 class Heads(nn.Module):

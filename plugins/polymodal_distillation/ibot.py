@@ -158,7 +158,7 @@ class IBOT(Objective):
         chosen = torch.tensor(rows, dtype=torch.int64, device=each.device)
         patches = by_segment.reshape(2, step.batch.samples)[:, chosen].mean(dim=0).sum()
 
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             self.heads.centre.note(logits.flatten(0, 1))
             present = [s for s, length in enumerate(hidden.layout.lengths) if length]
             self.patch_heads.centre.note(segment_mean(patch_logits, hidden.layout)[present])
