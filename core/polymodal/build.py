@@ -147,17 +147,20 @@ class Builder:
         return [s for s in self.config.streams if self.config.encoder_of(s) == rest]
 
     def _spec_for(self, where: str) -> TokenSpec:
-        """Return the spec of the streams an encoder serves; they must agree."""
+        """Return the spec of the streams an encoder serves; they may differ in size alone."""
         users = self._users(where)
         if not users:
             raise ValueError("no stream uses this encoder")
+        spec = self._specs[users[0]]
         for user in users[1:]:
-            if self._specs[user] != self._specs[users[0]]:
+            both = spec.union(self._specs[user])
+            if both is None:
                 raise ValueError(
                     f"streams {users[0]!r} and {user!r} share it, but their tokenizers differ; "
                     "let both name one entry under 'tokenizers'"
                 )
-        return self._specs[users[0]]
+            spec = both
+        return spec
 
     def _all(
         self, kind: str, slots: Mapping[str, tuple[str, Slot]], base: type[Part]

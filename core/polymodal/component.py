@@ -1,7 +1,7 @@
 """What components say about themselves, so that a config can be refused before data is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, TypeVar
 
 from polymodal.errors import nearest
@@ -87,6 +87,23 @@ class TokenSpec:
     def __post_init__(self) -> None:
         if (self.vocabulary > 0) == (self.features > 0):
             raise ValueError("a spec has either a vocabulary or features")
+
+    def union(self, other: "TokenSpec") -> "TokenSpec | None":
+        """Return the spec of tokens that may be of either kind, or None if they are unlike.
+
+        They may differ in how many tokens there are and how far positions reach: large and small
+        crops of an image, long and short texts.
+        """
+        if replace(self, extent=None, max_tokens=None) != replace(
+            other, extent=None, max_tokens=None
+        ):
+            return None
+        extent, most = None, None
+        if self.extent is not None and other.extent is not None:
+            extent = tuple(map(max, self.extent, other.extent))
+        if self.max_tokens is not None and other.max_tokens is not None:
+            most = max(self.max_tokens, other.max_tokens)
+        return replace(self, extent=extent, max_tokens=most)
 
 
 @dataclass(frozen=True)

@@ -44,16 +44,22 @@ class Phase:
     learning_rate: float | None = None  # the optimizer's unless given; follows its schedule
 
 
+def unchanged(raw: Any, sample: Mapping[str, Any], generator: np.random.Generator) -> Any:
+    """Return the raw value as it is."""
+    return raw
+
+
 @dataclass(frozen=True)
 class View:
     """A corrupted or second copy of a stream's raw value, made in the data worker.
 
     `make(raw, sample, generator)` returns the copy's raw value, which the stream's own tokenizer
-    encodes. It must be picklable: a module-level function or a `functools.partial` of one.
+    encodes. It must be picklable: a module-level function or a `functools.partial` of one. Left
+    out, the raw value is the same and the tokenizer draws its random augmentation anew.
     """
 
     stream: str
-    make: Callable[[Any, Mapping[str, Any], np.random.Generator], Any]
+    make: Callable[[Any, Mapping[str, Any], np.random.Generator], Any] = unchanged
 
 
 class Objective(nn.Module, ABC):

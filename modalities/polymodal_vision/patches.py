@@ -41,13 +41,16 @@ class Patches(Tokenizer):
         padding: RGB, 0 to 255, of what "pad" adds.
         interpolation: of the resizing, which is antialiased.
         normalize: statistics that the pixels are normalised by; a trained tower wants its own.
+        grid: patches a side, or (rows, columns), that positions are stretched to, so that crops
+            of several sizes share them: 6 x 6 patches with grid 14 are read with the positions of
+            14 x 14, interpolated (DINO). Positions are fractions then. Needs `size`.
         augment: random changes by name, options of `Augmentation`: crop, ratio, flip, jitter,
             brightness, contrast, saturation, hue, grey, blur, blur_sigma. Made only while training
             (when `encode` is given generators).
 
     Raises:
-        ValueError: neither or both of `size` and `max_tokens`, or a size that is no multiple of
-            the patch.
+        ValueError: neither or both of `size` and `max_tokens`, a size that is no multiple of
+            the patch, or `grid` without `size`.
     """
 
     reader = "vision.image"
@@ -64,6 +67,7 @@ class Patches(Tokenizer):
         padding: tuple[int, int, int] = (0, 0, 0),
         interpolation: Interpolation = "bicubic",
         normalize: Normalization = "half",
+        grid: int | tuple[int, int] | None = None,
         augment: Mapping[str, Any] | None = None,
     ):
         if (size is None) == (max_tokens is None):
@@ -85,6 +89,9 @@ class Patches(Tokenizer):
             augment=Augmentation.of(augment),
         )
         self.statistics = STATISTICS[normalize]
+        if grid is not None and size is None:
+            raise ValueError("grid stretches positions of images of one size: give size too")
+        self.grid = None if grid is None else whole_patches(grid, 1)
 
     @property
     def spec(self) -> PatchSpec:
@@ -95,6 +102,8 @@ class Patches(Tokenizer):
         else:
             extent = (self.size[0] // self.patch, self.size[1] // self.patch)
             tokens = prod(extent)
+        if self.grid is not None:
+            extent = self.grid
         return PatchSpec(
             features=self.patch**2 * 3,
             axes=2,
@@ -131,10 +140,8 @@ class Patches(Tokenizer):
                 [patch_rows(image[None, None], patch=self.patch)[0] for image in present]
             )
         grids = [(0, 0) if image is None else self._grid(image.shape) for image in images]
-        places = {
-            grid: np.indices(grid, dtype=np.int64).reshape(2, -1).T for grid in dict.fromkeys(grids)
-        }
-        positions = np.concatenate([np.zeros((0, 2), np.int64), *[places[g] for g in grids]])
+        places = {grid: self._places(grid) for grid in dict.fromkeys(grids)}
+        positions = np.concatenate([self._places((0, 0)), *[places[g] for g in grids]])
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
         return Tokens(layout, values=normalize(rows, self.statistics))
 
@@ -153,6 +160,9 @@ class Patches(Tokenizer):
         """
         levels = denormalize(tokens.rows, self.statistics)
         places = tokens.layout.positions.cpu().numpy()
+        if self.size is not None and self.grid is not None:
+            shrink = self._grid(self.size) / np.array(self.grid)
+            places = ((places + 0.5) * shrink - 0.5).round().astype(np.int64)
         blank = denormalize(torch.zeros(1, 3), self.statistics)[0]
         images: list[np.ndarray | None] = []
         start = 0
@@ -178,6 +188,15 @@ class Patches(Tokenizer):
         assert self.max_tokens is not None
         limits = {"patch": self.patch, "max_tokens": self.max_tokens}
         return native_size(height, width, **limits, enlarge=self.enlarge)
+
+    def _places(self, grid: tuple[int, int]) -> np.ndarray:
+        """Return the position of each patch: [patch, axis], stretched where the options say so."""
+        places = np.indices(grid, dtype=np.int64).reshape(2, -1).T
+        if self.size is None or self.grid in (None, self._grid(self.size)):
+            return places
+        # The image reaches half a patch past the first and last centre at any size.
+        stretch = np.array(self.grid) / self._grid(self.size)
+        return ((places + 0.5) * stretch - 0.5).astype(np.float32)
 
     def _grid(self, shape: Sequence[int]) -> tuple[int, int]:
         return shape[0] // self.patch, shape[1] // self.patch

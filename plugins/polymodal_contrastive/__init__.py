@@ -1,4 +1,4 @@
-"""contrastive: objectives that compare samples across streams."""
+"""contrastive: objectives that compare samples across streams, or views of one."""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -44,6 +44,16 @@ def polymodal_register(registry: "Registry") -> None:
         "ranking",
         "polymodal_contrastive.ranking:Ranking",
         "score true pairs above wrong ones by a margin, through a fusion (retrieval)",
+    )
+    registry.objective(
+        "simclr",
+        "polymodal_contrastive.simclr:SimCLR",
+        "tell the other view of each sample from all views of the batch",
+    )
+    registry.objective(
+        "moco",
+        "polymodal_contrastive.moco:MoCo",
+        "tell a slow copy's vector of the other view from those of other samples (MoCo v3)",
     )
 
 

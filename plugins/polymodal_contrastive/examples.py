@@ -35,4 +35,6 @@ def examples() -> list[Example]:
             "contrastive.ranking", "objective",
             {"streams": ["words", "patches"], "fusion": "joint", "hard": True},
         ),
+        Example("contrastive.simclr", "objective", {"stream": "patches", "dim": 8}),
+        Example("contrastive.moco", "objective", {"stream": "words", "dim": 8}),
     ]  # fmt: skip

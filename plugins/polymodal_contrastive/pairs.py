@@ -146,22 +146,29 @@ def sides(
         projections(stream, each.pooled_rows()[index])
         for stream, each in zip(pair, encoded, strict=True)
     ]
-    mine = rank()
-    columns = [*here, here[0].new_full((len(rows), 1), mine)]
+    columns = [*here]
     keys = None if same is None else sample_keys(step, same)[index]
     if keys is not None:
         columns.append(_split(keys).to(here[0].dtype))
-    gathered = step.gather(torch.cat(columns, dim=1))
+    everywhere, first = gathered(step, torch.cat(columns, dim=1))
     dim = here[0].shape[1]
-    ranks = gathered[:, 2 * dim].detach()
     return Sides(
         count=len(rows),
-        first=(ranks < mine).sum(),
+        first=first,
         here=(here[0], here[1]),
-        everywhere=(gathered[:, :dim], gathered[:, dim : 2 * dim]),
+        everywhere=(everywhere[:, :dim], everywhere[:, dim : 2 * dim]),
         keys_here=keys,
-        keys_everywhere=None if keys is None else _united(gathered[:, 2 * dim + 1 :].detach()),
+        keys_everywhere=None if keys is None else _united(everywhere[:, 2 * dim :].detach()),
     )
+
+
+def gathered(
+    step: Step, rows: Float[Tensor, "row width"]
+) -> tuple[Float[Tensor, "all_rows width"], Int[Tensor, ""]]:
+    """Return the rows of all ranks by one collective call, and where this rank's begin."""
+    mine = rank()
+    everywhere = step.gather(torch.cat([rows, rows.new_full((len(rows), 1), mine)], dim=1))
+    return everywhere[:, :-1], (everywhere[:, -1].detach() < mine).sum()
 
 
 def sample_keys(step: Step, same: str) -> Int[Tensor, " sample"]:

@@ -19,6 +19,11 @@ def polymodal_register(registry: "Registry") -> None:
         "digits", "polymodal_demo.digits:Digits", "handwritten digits in colour, with captions"
     )
     registry.source(
+        "plain_digits",
+        "polymodal_demo.plain_digits:PlainDigits",
+        "handwritten digits of 8 x 8 pixels as they are, with few labels",
+    )
+    registry.source(
         "moving_digits",
         "polymodal_demo.moving_digits:MovingDigits",
         "videos of handwritten digits on the move, with captions",

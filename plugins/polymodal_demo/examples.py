@@ -7,4 +7,7 @@ NAMES = ("digits", "moving_digits", "scenes", "sounds", "graphs", "genomes", "fu
 
 def examples() -> list[Example]:
     """Return each source with a few samples."""
-    return [Example(f"demo.{name}", "source", {"samples": 12}) for name in NAMES]
+    return [
+        *(Example(f"demo.{name}", "source", {"samples": 12}) for name in NAMES),
+        Example("demo.plain_digits", "source"),
+    ]

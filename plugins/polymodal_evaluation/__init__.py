@@ -14,7 +14,7 @@ polymodal_interface = 1
 
 @hookimpl
 def polymodal_register(registry: "Registry") -> None:
-    """Name the evaluations."""
+    """Name the evaluations, and a control for them."""
     registry.evaluation(
         "linear_probe",
         "polymodal_evaluation.linear_probe:LinearProbe",
@@ -44,6 +44,11 @@ def polymodal_register(registry: "Registry") -> None:
         "held_out",
         "polymodal_evaluation.held_out:HeldOut",
         "an objective's own loss and metrics on samples it was not trained on",
+    )
+    registry.encoder(
+        "raw",
+        "polymodal_evaluation.raw:Raw",
+        "the tokens' values as they are: what a trained encoder has to beat",
     )
 
 

@@ -14,6 +14,8 @@ def examples() -> list[Example]:
         Example("evaluation.linear_regression", "evaluation", number),
         Example("evaluation.linear_regression", "evaluation", {**number, "metric": "rmse"}),
         Example("evaluation.knn", "evaluation", one),
+        Example("evaluation.knn", "evaluation", {**one, "neighbors": 20, "temperature": 0.07}),
+        Example("evaluation.raw", "encoder"),
         Example(
             "evaluation.retrieval", "evaluation",
             {"streams": ["patches", "words"], "source": "toy", "mrr": True},

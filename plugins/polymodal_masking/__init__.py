@@ -9,23 +9,30 @@ from polymodal import hookimpl
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
-    from polymodal_masking.choice import Choice, choose, hidden_counts, hideable
+    from polymodal_masking.choice import Choice, block_scores, choose, hidden_counts, hideable
+    from polymodal_masking.codes import Codebook, kmeans
+    from polymodal_masking.context import at
     from polymodal_masking.losses import (
         normalized,
         patch_error,
         patch_loss,
         scaled_cosine_error,
     )
+    from polymodal_masking.simmim import replaced
 
 _HOME = {
-    "Choice": "choice", "choose": "choice", "hidden_counts": "choice", "hideable": "choice",
+    "Choice": "choice", "block_scores": "choice", "choose": "choice", "hidden_counts": "choice",
+    "hideable": "choice",
+    "Codebook": "codes", "kmeans": "codes",
+    "at": "context",
     "normalized": "losses", "patch_error": "losses", "patch_loss": "losses",
     "scaled_cosine_error": "losses",
+    "replaced": "simmim",
 }  # fmt: skip
 
 __all__ = [
-    "Choice", "choose", "hidden_counts", "hideable", "normalized", "patch_error", "patch_loss",
-    "scaled_cosine_error",
+    "Choice", "Codebook", "at", "block_scores", "choose", "hidden_counts", "hideable", "kmeans",
+    "normalized", "patch_error", "patch_loss", "replaced", "scaled_cosine_error",
 ]  # fmt: skip
 
 polymodal_interface = 1
@@ -48,6 +55,11 @@ def polymodal_register(registry: "Registry") -> None:
         "simmim",
         "polymodal_masking.simmim:SimMIM",
         "replace hidden values by a learned token, predict them with one linear layer",
+    )
+    registry.objective(
+        "codes",
+        "polymodal_masking.codes:MaskedCodes",
+        "replace hidden values by a learned token, predict their code in a codebook (BEiT)",
     )
     registry.objective(
         "nodes",

@@ -7,6 +7,7 @@ def examples() -> list[Example]:
     """Return the objectives on the kit's own streams, alone and in the context of another."""
     # No hidden token is left as it was: a tenth is, by default, and would count as a leak.
     words = {"stream": "words", "ratio": 0.3, "replace": 0.9, "random": 0.1}
+    fitted = {"state": "the codebook is that of the first batch, and frozen from then on"}
     given = {"fusion": "joint"}
     return [
         *(Example("masking.tokens", "objective", {**words, "units": units})
@@ -20,6 +21,15 @@ def examples() -> list[Example]:
         Example(
             "masking.regions", "objective",
             {"stream": "patches", "head": "own", "given": ["words"], "leave_out": 0.3, **given},
+        ),
+        Example(
+            "masking.codes", "objective", {"stream": "patches", "codes": 6, "shape": "block"},
+            skip=fitted,
+        ),
+        Example(
+            "masking.codes", "objective",
+            {"stream": "clips", "codes": 6, "normalize": True, "given": ["words"], **given},
+            skip=fitted,
         ),
         Example("masking.nodes", "objective", {"stream": "graphs"}),
         Example("masking.edges", "objective", {"stream": "graphs"}),

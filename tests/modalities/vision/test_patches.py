@@ -45,6 +45,22 @@ def test_values_are_normalised_by_channel_and_decode_undoes_it(name):
     assert (patches.decode(tokens)[0] == image).all()
 
 
+def test_positions_stretched_to_a_grid_span_it_at_any_size_and_decode_undoes_it():
+    small = Patches(size=4, patch=2, grid=(4, 6))
+    tokens = small.encode([picture(9, 9), None])
+    # Two patches over four places: centres at 0.5 and 2.5, as half the image each.
+    assert tokens.layout.positions.tolist() == [[0.5, 1], [0.5, 4], [2.5, 1], [2.5, 4]]
+    assert small.spec.extent == (4, 6) and small.spec.max_tokens == 4
+    image = picture(4, 4)
+    assert (small.decode(small.encode([image]))[0] == image).all()
+    same = Patches(size=8, patch=2, grid=4).encode([picture(8, 8)])
+    assert torch.equal(
+        same.layout.positions, Patches(size=8, patch=2).encode([image]).layout.positions
+    )
+    with pytest.raises(ValueError, match="give size too"):
+        Patches(max_tokens=4, grid=4)
+
+
 def test_absent_images_and_empty_batches_have_no_tokens():
     patches = Patches(size=8, patch=4)
     tokens = patches.encode([None, picture(9, 20), None])

@@ -2,11 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from polymodal import Teacher
 from polymodal.step import Step
 from polymodal_contrastive import pairs
 from polymodal_contrastive.infonce import InfoNCE
+from polymodal_contrastive.moco import MoCo
 from polymodal_contrastive.siglip import SigLIP
+from polymodal_contrastive.simclr import SimCLR
 
 
 class Ranked(Step):
@@ -81,3 +85,23 @@ def test_any_number_of_ranks_gives_the_loss_and_gradients_of_one(
     found = torch.autograd.grad(total, parameters)
     for one, many in zip(expected, found, strict=True):
         torch.testing.assert_close(many, one, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [SimCLR, MoCo])
+@pytest.mark.parametrize("cuts", [[(0, 3), (3, 6)], [(0, 1), (1, 1), (1, 6)]])
+def test_views_of_all_ranks_are_each_others_negatives(toys, monkeypatch, kind, cuts):
+    model = toys.model(
+        {"image": toys.VALUES}, objective=lambda info: kind(info, stream="image", dim=4)
+    )
+    objective = model.objective("objective")
+    # Without batch norm, whose own sums over ranks are tested beside it.
+    objective.projector = nn.Linear(8, 4)
+    if kind is MoCo:
+        objective.predictor = nn.Linear(4, 4)
+        objective.key_projector = Teacher(objective.projector)
+    image, again = (toys.value_tokens([2, 0, 1, 3, 1, 2], seed=seed) for seed in (1, 2))
+    batch = replace(toys.batch(image=image), streams={"image": image, "/again": again})
+    whole = toys.loss(model, batch)
+    losses = on_ranks(model, batch, cuts, monkeypatch)
+    torch.testing.assert_close(sum(loss.total for loss in losses), whole.total)
+    assert sum(loss.count for loss in losses) == whole.count

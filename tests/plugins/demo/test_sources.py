@@ -15,11 +15,13 @@ from polymodal_code.byte_pairs import CodeBytePairs
 from polymodal_code.reader import CodeReader
 from polymodal_demo.digits import Digits
 from polymodal_demo.drawings import NUMBERS as WORDS
+from polymodal_demo.drawings import drawings
 from polymodal_demo.functions import FAMILIES, Functions
 from polymodal_demo.genomes import MOTIFS as SEQUENCES
 from polymodal_demo.genomes import Genomes
 from polymodal_demo.graphs import GROUPS, Graphs
 from polymodal_demo.moving_digits import DIRECTIONS, MovingDigits
+from polymodal_demo.plain_digits import PlainDigits
 from polymodal_demo.sounds import KINDS, Sounds
 from polymodal_genome.kmers import Kmers
 from polymodal_genome.sequence import SequenceReader
@@ -165,3 +167,20 @@ def test_each_drawing_occurs_once_before_one_comes_again():
     rows = Digits(samples=1799, seed=3).rows(range(1799))
     assert sorted(row["drawing"] for row in rows[:1797]) == list(range(1797))
     assert np.any(rows[1797]["image"] != rows[1798]["image"])
+
+
+def test_plain_digits_have_a_training_part_with_a_few_of_each_digit_in_it():
+    source = PlainDigits(training=1400, shots=10, seed=3)
+    rows = [source.row(index) for index in range(len(source))]
+    assert sum(row["split"] == "train" for row in rows) == 1400
+    assert all(row["few"] == "validation" for row in rows if row["split"] == "validation")
+    few = [row["label"] for row in rows if row["few"] == "train"]
+    assert len(few) == 100 and {few.count(name) for name in set(few)} == {10}
+    assert all(row["split"] == "train" for row in rows if row["few"] == "train")
+    other = PlainDigits(seed=4)
+    assert [source.row(i)["few"] for i in range(90)] != [other.row(i)["few"] for i in range(90)]
+    images, digits = drawings()
+    assert (rows[5]["image"][..., 0] == (images[5] * 255).round()).all()
+    assert rows[5]["label"] == WORDS[digits[5]]
+    with pytest.raises(ValueError, match="training must be"):
+        PlainDigits(training=1797)

@@ -52,3 +52,29 @@ def test_fewer_training_rows_than_neighbours_all_vote_and_none_is_an_error():
 def test_scoring_the_rows_that_vote_is_refused():
     with pytest.raises(ValueError, match="would find itself"):
         NearestNeighbors("image", "digits", "label", split="train")
+
+
+def test_votes_by_cosine_agree_with_a_loop_over_dinos_weights():
+    train, labels = blobs(50, seed=1)
+    held, truth = blobs(20, seed=2)
+    probe = FakeProbe().add("image", "train", train, label=labels)
+    probe.add("image", "validation", held, label=truth)
+    right = 0
+    for vector, label in zip(held, truth, strict=True):
+        cosine = train @ vector / np.linalg.norm(train, axis=1) / np.linalg.norm(vector)
+        nearest = np.argsort(-cosine)[:20]
+        votes = np.bincount(np.array(labels)[nearest], weights=np.exp(cosine[nearest] / 0.07))
+        right += votes.argmax() == label
+    options = {"neighbors": 20, "temperature": 0.07}
+    (score,) = NearestNeighbors("image", "digits", "label", **options).run(probe)
+    assert score.value == pytest.approx(right / 20)
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        NearestNeighbors("image", "digits", "label", temperature=0.0)
+
+
+def test_the_nearest_neighbour_of_a_row_that_is_known_is_itself():
+    vectors, labels = blobs(30, seed=4)
+    probe = FakeProbe().add("image", "train", vectors, label=labels)
+    probe.add("image", "validation", vectors, label=labels)
+    (score,) = NearestNeighbors("image", "digits", "label", neighbors=1).run(probe)
+    assert score.value == 1.0

@@ -1,0 +1,116 @@
+"""DINO: self-distillation without labels (Caron et al., 2021)."""
+
+from collections.abc import Mapping
+
+import torch
+
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
+from polymodal.model import PretrainingModel
+from polymodal.objective import Loss, Objective, View
+from polymodal.step import Step
+from polymodal.teacher import Teacher
+from polymodal.tokens import Tokens
+from polymodal_distillation.crops import Crops, by_view
+from polymodal_distillation.heads import Heads
+from polymodal_distillation.losses import entropy, view_loss
+from polymodal_distillation.teaching import Plan
+
+
+class DINO(Objective):
+    """Predict what a slow copy of the encoder makes of another view of the sample.
+
+    The teacher sees two views: the stream itself and a second draw of its tokenizer's random
+    augmentation. The student sees these and, with `local`, small crops, all in one packed pass
+    whatever their sizes. The loss of a sample is the mean cross-entropy over pairs of different
+    views, and each sample is one count. The centre is a mean over the whole step, so that a batch
+    may be cut into micro-batches.
+
+    Args:
+        info: the streams.
+        stream: whose samples; its tokenizer's augmentation makes the views.
+        local: a stream of small crops, of the same field and encoder, that the student alone sees.
+        local_crops: how many of them a sample; none without `local`.
+        outputs: of the head.
+        hidden: width of the head's hidden layers.
+        bottleneck: width before the head's last layer.
+        student_temperature: of the student's softmax.
+        teacher_temperature: of the teacher's, from and to.
+        warmup: share of the run over which it goes from the first to the second.
+        momentum: of the teacher at the start; it grows to 1 by a cosine.
+        centre_momentum: share of the old centre that is kept in each step.
+        freeze_last: share of the run in which the head's last layer stays as it was drawn.
+
+    Raises:
+        ValueError: an unknown stream, a number out of range, or small crops with an encoder of
+            their own.
+    """
+
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: StreamName,
+        local: StreamName | None = None,
+        local_crops: int = 8,
+        outputs: int = 65536,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        student_temperature: float = 0.1,
+        teacher_temperature: tuple[float, float] = (0.04, 0.04),
+        warmup: float = 0.3,
+        momentum: float = 0.996,
+        centre_momentum: float = 0.9,
+        freeze_last: float = 0.01,
+    ):
+        super().__init__()
+        self.crops = Crops.of(info, stream, local, local_crops)
+        self.plan = Plan(student_temperature, teacher_temperature, warmup, momentum, freeze_last)
+        self.heads = Heads(
+            info[stream].width,
+            outputs=outputs,
+            hidden=hidden,
+            bottleneck=bottleneck,
+            centre_momentum=centre_momentum,
+        )
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Take a slow copy of the encoder."""
+        self.crops.check(model)
+        self.teacher = Teacher(model.encoder(self.crops.stream))
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return the streams; any tokens will do."""
+        return self.crops.needs
+
+    def views(self) -> Mapping[str, View]:
+        """Return the further views."""
+        return self.crops.views
+
+    def forward(self, step: Step) -> Loss:
+        """Return the loss over samples that have the streams."""
+        rows = self.crops.rows(step)
+        large, small = self.crops.large(step), self.crops.small(step)
+        views = [*large, *small]
+        taught = self.teacher(Tokens.stack(large))
+        logits = self.heads.logits(by_view(taught, rows, views=len(large)))
+        if self.training and torch.is_grad_enabled():
+            self.heads.centre.note(logits.flatten(0, 1))
+        targets = self.heads.targets(logits, self.plan.temperature(step))
+        seen = step.encode_tokens(self.crops.stream, Tokens.stack(views))
+        guesses = self.heads.guesses(
+            by_view(seen, rows, views=len(views)),
+            self.plan.student_temperature,
+            frozen=self.plan.frozen(step),
+        )
+        metrics = {"teacher_entropy": (entropy(targets).mean(dim=0).sum(), len(rows))}
+        return Loss(view_loss(targets, guesses).sum(), len(rows), metrics)
+
+    def count(self, step: Step) -> int:
+        """Return how many samples have the streams."""
+        return len(self.crops.rows(step))
+
+    def after_update(self, step: Step) -> None:
+        """Move the teacher and the centre."""
+        momentum = self.plan.momentum_at(step)
+        self.teacher.follow(step.encoder(self.crops.stream), momentum)
+        self.heads.after_update(momentum)

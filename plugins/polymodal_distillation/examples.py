@@ -1,0 +1,16 @@
+"""A small case of each component, for the conformance kit."""
+
+from polymodal.testing import Example
+
+
+def examples() -> list[Example]:
+    """Return the objectives on the kit's own streams."""
+    small = {"outputs": 12, "hidden": 16, "bottleneck": 8}
+    leak = {"target_leak": "a target is the teacher's vector, in which all tokens are mixed"}
+    return [
+        Example("distillation.dino", "objective", {"stream": "words", **small}, skip=leak),
+        Example(
+            "distillation.ibot", "objective",
+            {"stream": "patches", **small, "patch_outputs": 10}, skip=leak,
+        ),
+    ]  # fmt: skip

@@ -1,0 +1,204 @@
+"""iBOT: self-distillation of the whole and of hidden patches (Zhou et al., 2022)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
+from polymodal.layout import Layout
+from polymodal.model import PretrainingModel
+from polymodal.objective import Loss, Objective, View
+from polymodal.step import Step
+from polymodal.teacher import Teacher
+from polymodal.tokens import Tokens, segment_mean
+from polymodal_distillation.crops import Crops, by_view
+from polymodal_distillation.heads import Heads
+from polymodal_distillation.losses import entropy, patch_loss, view_loss
+from polymodal_distillation.teaching import Plan
+from polymodal_masking import Choice, at, block_scores, choose, hidden_counts, replaced
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """What the student does not see of the large views, stacked."""
+
+    tokens: Tokens  # as the student sees them
+    choice: Choice
+    layout: Layout  # of the tokens chosen
+    masked: Bool[Tensor, " segment"]  # whether a view's chosen tokens are really hidden
+
+
+class IBOT(Objective):
+    """Predict what a slow copy makes of another view, and of patches that the student can't see.
+
+    As `distillation.dino`, but in the large views some patches are replaced by a learned token
+    before the student sees them. Beside the loss between views, the teacher's probabilities of
+    each hidden patch are predicted from the same view: the mean over a view's hidden patches,
+    then over the views (eq. 2 and 3). Each sample is one count. The centre of patches is the mean
+    over the hidden ones, by view first, where the paper's code takes all patches; views and patches
+    have a head each, which the paper may share. For any stream with values.
+
+    Args:
+        info: the streams.
+        stream: whose samples; its tokenizer's augmentation makes the views.
+        local: a stream of small crops, of the same field and encoder, that the student alone sees.
+        local_crops: how many of them a sample; none without `local`.
+        ratio: share of the patches to hide, at least one.
+        masked_share: share of the views in which anything is hidden.
+        shape: "block" (rectangles of the last two position axes) or "random" patches.
+        patch_weight: of the patches' loss; that between views has 1.
+        outputs: of the head of views.
+        patch_outputs: of the head of patches.
+        hidden: width of both heads' hidden layers.
+        bottleneck: width before their last layers.
+        student_temperature: of the student's softmax.
+        teacher_temperature: of the teacher's, from and to, for views.
+        patch_temperature: the same for patches.
+        warmup: share of the run over which they go from the first to the second.
+        momentum: of the teacher at the start; it grows to 1 by a cosine.
+        centre_momentum: share of the old centres that is kept in each step.
+        freeze_last: share of the run in which the heads' last layers stay as they were drawn.
+
+    Raises:
+        ValueError: an unknown stream or one without values, a number out of range, or small crops
+            with an encoder of their own.
+    """
+
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: StreamName,
+        local: StreamName | None = None,
+        local_crops: int = 8,
+        ratio: float = 0.3,
+        masked_share: float = 1.0,
+        shape: Literal["block", "random"] = "block",
+        patch_weight: float = 1.0,
+        outputs: int = 8192,
+        patch_outputs: int = 8192,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        student_temperature: float = 0.1,
+        teacher_temperature: tuple[float, float] = (0.04, 0.04),
+        patch_temperature: tuple[float, float] = (0.04, 0.07),
+        warmup: float = 0.3,
+        momentum: float = 0.996,
+        centre_momentum: float = 0.9,
+        freeze_last: float = 0.01,
+    ):
+        super().__init__()
+        self.crops = Crops.of(info, stream, local, local_crops)
+        Need(values=True).check(info, stream)
+        spec = info[stream].spec
+        if shape == "block" and spec.axes < 2:
+            raise ValueError(f"shape: block needs positions with two axes, got {spec.axes}")
+        if not 0 < ratio < 1 or not 0 <= masked_share <= 1:
+            raise ValueError(
+                f"ratio must lie between 0 and 1 and masked_share from 0 to 1, got {ratio} and "
+                f"{masked_share}"
+            )
+        self.ratio = ratio
+        self.masked_share = masked_share
+        self.shape = shape
+        self.patch_weight = patch_weight
+        self.plan = Plan(student_temperature, teacher_temperature, warmup, momentum, freeze_last)
+        self.patch_plan = Plan(
+            student_temperature, patch_temperature, warmup, momentum, freeze_last
+        )
+        head = {"hidden": hidden, "bottleneck": bottleneck}
+        width = info[stream].width
+        self.heads = Heads(width, outputs=outputs, **head, centre_momentum=centre_momentum)
+        self.patch_heads = Heads(
+            width, outputs=patch_outputs, **head, centre_momentum=centre_momentum
+        )
+        self.mask = nn.Parameter(torch.randn(spec.features) * 0.02)
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Take a slow copy of the encoder."""
+        self.crops.check(model)
+        self.teacher = Teacher(model.encoder(self.crops.stream))
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return the streams: values, and small crops of any kind."""
+        return {**self.crops.needs, self.crops.stream: Need(values=True)}
+
+    def views(self) -> Mapping[str, View]:
+        """Return the further views."""
+        return self.crops.views
+
+    def forward(self, step: Step) -> Loss:
+        """Return the loss over samples that have the streams."""
+        rows = self.crops.rows(step)
+        large, small = self.crops.large(step), self.crops.small(step)
+        taught = self.teacher(Tokens.stack(large))
+        hidden = self._hide(step, large)
+        seen = step.encode_tokens(self.crops.stream, Tokens.stack([hidden.tokens, *small]))
+        places, frozen = hidden.choice.hidden, self.plan.frozen(step)
+
+        logits = self.heads.logits(by_view(taught, rows, views=2))
+        targets = self.heads.targets(logits, self.plan.temperature(step))
+        guesses = self.heads.guesses(
+            by_view(seen, rows, views=2 + len(small)), self.plan.student_temperature, frozen=frozen
+        )
+        views = view_loss(targets, guesses).sum()
+
+        patch_logits = self.patch_heads.logits(at(taught, places))
+        each = patch_loss(
+            self.patch_heads.targets(patch_logits, self.patch_plan.temperature(step)),
+            self.patch_heads.guesses(
+                at(seen, places), self.plan.student_temperature, frozen=frozen
+            ),
+        )
+        by_segment = segment_mean(each, hidden.layout) * hidden.masked
+        chosen = torch.tensor(rows, dtype=torch.int64, device=each.device)
+        patches = by_segment.reshape(2, step.batch.samples)[:, chosen].mean(dim=0).sum()
+
+        if self.training and torch.is_grad_enabled():
+            self.heads.centre.note(logits.flatten(0, 1))
+            present = [s for s, length in enumerate(hidden.layout.lengths) if length]
+            self.patch_heads.centre.note(segment_mean(patch_logits, hidden.layout)[present])
+        count = len(rows)
+        metrics = {
+            "teacher_entropy": (entropy(targets).mean(dim=0).sum(), count),
+            "views": (views.detach(), count),
+            "patches": (patches.detach(), count),
+        }
+        return Loss(views + self.patch_weight * patches, count, metrics)
+
+    def count(self, step: Step) -> int:
+        """Return how many samples have the streams."""
+        return len(self.crops.rows(step))
+
+    def after_update(self, step: Step) -> None:
+        """Move the teacher and the centres."""
+        momentum = self.plan.momentum_at(step)
+        self.teacher.follow(step.encoder(self.crops.stream), momentum)
+        self.heads.after_update(momentum)
+        self.patch_heads.after_update(momentum)
+
+    def _hide(self, step: Step, large: list[Tokens]) -> Hidden:
+        """Choose patches of the large views, and replace them by the learned token."""
+        tokens = Tokens.stack(large)
+        assert tokens.values is not None
+
+        def noise(name: str) -> Tensor:
+            return torch.cat([step.uniform(f"{name}/{v}", view) for v, view in enumerate(large)])
+
+        scores = noise("choice")
+        if self.shape == "block":
+            scores = block_scores(scores, noise("area"), noise("aspect"), tokens.layout)
+        counts = hidden_counts(tokens.layout.lengths, self.ratio, at_least=1)
+        choice = choose(scores, tokens.layout, counts)
+        draws = torch.cat([step.uniform_samples(f"masked/{v}") for v in range(len(large))])
+        masked = draws < self.masked_share  # of each sample in each view
+        layout = tokens.layout.kept(choice.hidden, choice.hidden_lengths)[0]
+        rows = choice.hidden
+        swapped = replaced(tokens.values, rows, self.mask)
+        shown = masked[tokens.layout.sample][:, None]
+        values = torch.where(shown, swapped, tokens.values)
+        return Hidden(tokens.with_rows(values), choice, layout, masked)
