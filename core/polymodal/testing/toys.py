@@ -183,7 +183,7 @@ def toy_batch(
         streams: by name.
         lengths: of each sample's segment.
         absent: for a stream, the samples without it.
-        fields: further fields; each holds three classes in turn.
+        fields: further fields; "number" holds numbers, any other three classes in turn.
         views: further copies, by name, with the stream they are of.
         seed: of the content.
     """
@@ -194,7 +194,11 @@ def toy_batch(
         sizes = [0 if s in without else length for s, length in enumerate(lengths)]
         made[name] = toy_tokens(TOY_STREAMS[stream].spec, sizes, seed=seed * 31 + number)
     keys = torch.arange(1, len(lengths) + 1) * 6364136223846793005
-    values = {name: tuple(f"class {s % 3}" for s in range(len(lengths))) for name in fields}
+    classes = [s % 3 for s in range(len(lengths))]
+    values = {
+        name: tuple(float(c) if name == "number" else f"class {c}" for c in classes)
+        for name in fields
+    }
     return Batch(made, len(lengths), keys, ("toy",) * len(lengths), values)
 
 

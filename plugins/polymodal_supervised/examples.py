@@ -1,0 +1,16 @@
+"""A small case of each component, for the conformance kit."""
+
+from polymodal.testing import Example
+
+
+def examples() -> list[Example]:
+    """Return the objectives on the kit's own streams, whose labels are three class names."""
+    named = {"stream": "words", "label": "kind", "classes": ["class 0", "class 1", "class 2"]}
+    return [
+        Example(
+            "supervised.classification", "objective",
+            {"stream": "patches", "label": "kind", "classes": 3},
+        ),
+        Example("supervised.classification", "objective", {**named, "hidden": 16}),
+        Example("supervised.regression", "objective", {"stream": "graphs", "label": "number"}),
+    ]  # fmt: skip
