@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
     from polymodal_masking.choice import Choice, choose, hidden_counts, hideable
+    from polymodal_masking.cross_view import CrossDecoder, cross_decoder
     from polymodal_masking.losses import (
         normalized,
         patch_error,
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Choice": "choice", "choose": "choice", "hidden_counts": "choice", "hideable": "choice",
+    "CrossDecoder": "cross_view", "cross_decoder": "cross_view",
     "normalized": "losses", "patch_error": "losses", "patch_loss": "losses",
     "scaled_cosine_error": "losses",
 }  # fmt: skip
 
 __all__ = [
-    "Choice", "choose", "hidden_counts", "hideable", "normalized", "patch_error", "patch_loss",
+    "Choice", "CrossDecoder", "choose", "cross_decoder", "hidden_counts", "hideable", "normalized", "patch_error", "patch_loss",
     "scaled_cosine_error",
 ]  # fmt: skip
 
@@ -43,6 +45,11 @@ def polymodal_register(registry: "Registry") -> None:
         "mae",
         "polymodal_masking.mae:MaskedAutoencoder",
         "encode the visible tokens alone, rebuild the hidden values with a light decoder",
+    )
+    registry.objective(
+        "cross_view",
+        "polymodal_masking.cross_view:CrossView",
+        "fill in a mostly hidden view of a scene from another, whole view (CroCo)",
     )
     registry.objective(
         "simmim",
