@@ -26,8 +26,8 @@ _HOME = {
 }  # fmt: skip
 
 __all__ = [
-    "Choice", "CrossDecoder", "choose", "cross_decoder", "hidden_counts", "hideable", "normalized", "patch_error", "patch_loss",
-    "scaled_cosine_error",
+    "Choice", "CrossDecoder", "choose", "cross_decoder", "hidden_counts", "hideable", "normalized",
+    "patch_error", "patch_loss", "scaled_cosine_error",
 ]  # fmt: skip
 
 polymodal_interface = 1

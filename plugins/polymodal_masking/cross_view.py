@@ -1,4 +1,4 @@
-"""Cross-view completion: fill in a hidden view of a scene from another (CroCo, Weinzaepfel 2022)."""
+"""Cross-view completion: fill in a view of a scene from another (Weinzaepfel et al., 2022)."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -215,9 +215,7 @@ class CrossView(Objective):
 
     def needs(self) -> Mapping[str, Need]:
         """Return both views; those completed with values."""
-        return {
-            name: Need(values=name in self.pairs) for name in (self.stream, self.reference)
-        }
+        return {name: Need(values=name in self.pairs) for name in (self.stream, self.reference)}
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over scored tokens."""
@@ -250,9 +248,7 @@ class CrossView(Objective):
             target = normalized(target)
         return patch_loss(self.exit(decoded[at]), target, self.distance)
 
-    def _choose(
-        self, step: Step, view: str, tokens: Tokens, samples: list[int] | None
-    ) -> Choice:
+    def _choose(self, step: Step, view: str, tokens: Tokens, samples: list[int] | None) -> Choice:
         return choose_places(
             step,
             self.contexts[view],
