@@ -1,10 +1,11 @@
 """Cross-view completion: fill in a view of a scene from another (Weinzaepfel et al., 2022)."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo
@@ -134,6 +135,15 @@ def cross_decoder(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Completed:
+    """What the scored tokens of a view are predicted to be."""
+
+    tokens: Tokens  # the view's, of samples with both views
+    rows: Int[Tensor, " scored"]  # of these tokens, those scored: hidden ones first
+    values: Float[Tensor, "scored feature"]
+
+
 class CrossView(Objective):
     """Hide most of one view of a scene and fill it in from what is left and from another view.
 
@@ -219,34 +229,44 @@ class CrossView(Objective):
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over scored tokens."""
-        samples = _samples(step, self.stream, self.reference)
-        losses = [self._complete(step, view, samples) for view in self.pairs]
-        return Loss(
-            torch.stack([each.sum() for each in losses]).sum(), sum(len(each) for each in losses)
-        )
+        losses = [self._losses(self.complete(step, view)) for view in self.pairs]
+        return Loss(torch.cat(losses).sum(), sum(len(each) for each in losses))
 
-    def _complete(self, step: Step, view: str, samples: list[int] | None) -> Tensor:
-        """Return the loss of each scored token of a view."""
+    def _losses(self, found: Completed) -> Float[Tensor, " scored"]:
+        target = found.tokens.rows[found.rows]
+        if self.normalize_targets:
+            target = normalized(target)
+        return patch_loss(found.values, target, self.distance)
+
+    def complete(self, step: Step, view: str) -> Completed:
+        """Hide most of a view and return what its scored tokens are predicted to be.
+
+        With `normalize_targets` predictions are of each token's values less their mean, over their
+        deviation.
+        """
+        samples = self._samples(step)
         tokens = self.contexts[view].tokens(step, samples)
         choice = self._choose(step, view, tokens, samples)
         seen = step.encode_tokens(view, tokens.keep(choice.visible, choice.visible_lengths))
-        hidden = tokens.keep(choice.hidden, choice.hidden_lengths)
+        hidden = tokens.layout.kept(choice.hidden, choice.hidden_lengths)[0]
         reference = step.encode(self.pairs[view])
         if samples is not None:
             reference = reference.take(samples)
 
-        layout, order, (visible_at, hidden_at) = Layout.joined([seen.layout, hidden.layout])
-        masks = self.mask.expand(hidden.layout.tokens, -1)
+        layout, order, (visible_at, hidden_at) = Layout.joined([seen.layout, hidden])
+        masks = self.mask.expand(hidden.tokens, -1)
         vectors = torch.cat([self.decoder.entry(seen.vectors), masks])[order]
         decoded = self.decoder(vectors, layout, reference).vectors
-
-        at, target = hidden_at, hidden.rows
+        at, rows = hidden_at, choice.hidden
         if self.score == "all":
-            at = torch.cat([visible_at, hidden_at])
-            target = torch.cat([tokens.rows[choice.visible], target])
-        if self.normalize_targets:
-            target = normalized(target)
-        return patch_loss(self.exit(decoded[at]), target, self.distance)
+            at = torch.cat([at, visible_at])
+            rows = torch.cat([rows, choice.visible])
+        return Completed(tokens, rows, self.exit(decoded[at]))
+
+    def _samples(self, step: Step) -> list[int] | None:
+        """Return the samples with both views; None for every sample."""
+        rows = step.rows_with(self.stream, self.reference)
+        return None if len(rows) == step.batch.samples else rows
 
     def _choose(self, step: Step, view: str, tokens: Tokens, samples: list[int] | None) -> Choice:
         return choose_places(
@@ -261,7 +281,7 @@ class CrossView(Objective):
 
     def count(self, step: Step) -> int:
         """Return how many tokens will be scored."""
-        samples = _samples(step, self.stream, self.reference)
+        samples = self._samples(step)
         total = 0
         for view in self.pairs:
             tokens = self.contexts[view].tokens(step, samples)
@@ -270,9 +290,3 @@ class CrossView(Objective):
             else:
                 total += len(self._choose(step, view, tokens, samples).hidden)
         return total
-
-
-def _samples(step: Step, stream: str, reference: str) -> list[int] | None:
-    """Return the samples with both views; None for every sample."""
-    rows = step.rows_with(stream, reference)
-    return None if len(rows) == step.batch.samples else rows
