@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Taps
 from polymodal.errors import nearest
 from polymodal.layout import Layout
@@ -124,7 +124,7 @@ def cross_decoder(
     one, other = info[view], info[reference]
     if (one.width, one.spec.axes) != (other.width, other.spec.axes):
         raise ValueError(
-            f"streams {view!r} and {reference!r} must have vectors and positions alike; let them "
+            f"reference must be a stream with vectors and positions as those of {view!r}; let them "
             "share an encoder"
         )
     width = max(one.width // 2, 32) if width is None else width
@@ -178,8 +178,8 @@ class CrossView(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        reference: str,
+        stream: StreamName,
+        reference: StreamName,
         ratio: float = 0.9,
         shape: Shape = "random",
         rounding: Rounding = "down",
@@ -201,9 +201,7 @@ class CrossView(Objective):
         self.pairs = {stream: reference, **({reference: stream} if symmetric else {})}
         features = info[stream].spec.features
         for name in self.pairs:
-            unmet = Need(values=True).unmet(info[name])
-            if unmet:
-                raise ValueError(f"stream {name!r} {unmet}")
+            Need(values=True).check(info, name)
             if info[name].spec.features != features:
                 raise ValueError("symmetric needs views whose tokens have equally many values")
         if normalize_targets and features < 2:

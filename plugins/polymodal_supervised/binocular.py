@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import Taps
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -50,9 +50,9 @@ class Binocular(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        reference: str,
-        label: str,
+        stream: StreamName,
+        reference: StreamName,
+        label: FieldName,
         cell: int | None = None,
         outputs: int = 1,
         classes: int | None = None,

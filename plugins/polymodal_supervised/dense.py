@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from polymodal.component import FromRun, Need, StreamInfo
+from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import Taps
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -40,8 +40,8 @@ class Dense(Objective):
         self,
         info: FromRun[Mapping[str, StreamInfo]],
         *,
-        stream: str,
-        label: str,
+        stream: StreamName,
+        label: FieldName,
         cell: int,
         outputs: int = 1,
         classes: int | None = None,

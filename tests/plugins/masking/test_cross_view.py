@@ -294,7 +294,7 @@ def test_views_that_are_not_alike_are_refused(toys):
             objective=lambda info: CrossView(info, stream="one", reference="other", **options),
         )
 
-    with pytest.raises(ValueError, match="vectors and positions alike"):
+    with pytest.raises(ValueError, match="reference must be a stream with vectors and positions"):
         build(toys.PLANE, toys.VALUES)
     with pytest.raises(ValueError, match="'one' needs tokens with values"):
         build(toys.IDS, toys.VALUES)
