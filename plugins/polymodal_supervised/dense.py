@@ -8,7 +8,7 @@ from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import Taps
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal_supervised.labels import check_stream, labelled
+from polymodal_supervised.labels import labelled
 from polymodal_supervised.readout import Distance, Readout
 
 
@@ -52,7 +52,7 @@ class Dense(Objective):
         hidden: int | None = None,
     ):
         super().__init__()
-        check_stream(info, stream)
+        Need().check(info, stream)
         self.stream = stream
         self.layers = tuple(layers)
         self.readout = Readout(
