@@ -60,6 +60,7 @@ class Surroundings:
     layout: Layout
     memory: Encoded | None = None
     rotation: Rotation | None = None
+    memory_rotation: Rotation | None = None
     edge_bias: Float[Tensor, "edge head"] | None = None
 
 
@@ -121,13 +122,17 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, vectors: Float[Tensor, "token width"], layout: Layout, memory: Encoded
+        self, vectors: Float[Tensor, "token width"], around: Surroundings
     ) -> Float[Tensor, "token width"]:
         """Return attention's output."""
+        memory = around.memory
+        assert memory is not None
         q = self.query(vectors).unflatten(1, (self.heads, -1))
         k, v = self.key_value(memory.vectors).unflatten(1, (2, self.heads, -1)).unbind(1)
+        if around.rotation is not None and around.memory_rotation is not None:
+            q, k = rotate(q, around.rotation), rotate(k, around.memory_rotation)
         dropout = self.dropout if self.training else 0.0
-        mixed = self.attend(q, k, v, layout, memory=memory.layout, dropout=dropout)
+        mixed = self.attend(q, k, v, around.layout, memory=memory.layout, dropout=dropout)
         return self.out(mixed.flatten(1))
 
 
@@ -210,10 +215,7 @@ class Block(nn.Module):
         if not self.pre:
             x = self.attention_norm(x)
         if self.cross_attention is not None and self.cross_norm is not None:
-            assert around.memory is not None
-            branch = self.cross_attention(
-                self.cross_norm(x) if self.pre else x, layout, around.memory
-            )
+            branch = self.cross_attention(self.cross_norm(x) if self.pre else x, around)
             x = x + self.drop(branch)
             if not self.pre:
                 x = self.cross_norm(x)
@@ -238,6 +240,8 @@ class Transformer(nn.Module):
         rotary_axes: above 0, queries and keys turn with `Layout.positions` of so many axes.
         causal: no token sees a later one of its segment.
         cross_width: width of a memory to attend to after self-attention; None: no memory.
+        cross_rotary: turn the queries and keys of cross-attention, too: the memory's positions are
+            in the same space (another view of the scene).
         dropout: of attention weights and of each branch.
         drop_path: share of segments that skip a branch, rising from 0 at the first block to this
             at the last (Huang et al., 2016).
@@ -250,7 +254,8 @@ class Transformer(nn.Module):
         gradient_checkpointing: work blocks out again in the backward pass, to save memory.
 
     Raises:
-        ValueError: a width that heads don't divide, or a share outside [0, 1).
+        ValueError: a width that heads don't divide, a share outside [0, 1), or options that need
+            others.
     """
 
     def __init__(
@@ -265,6 +270,7 @@ class Transformer(nn.Module):
         rotary_axes: int = 0,
         causal: bool = False,
         cross_width: int | None = None,
+        cross_rotary: bool = False,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         edges: EdgeMode = "ignore",
@@ -286,9 +292,12 @@ class Transformer(nn.Module):
         for name, share in {"dropout": dropout, "drop_path": drop_path}.items():
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {share}")
+        if cross_rotary and not (rotary_axes and cross_width):
+            raise ValueError("cross_rotary needs rotary_axes and a cross_width")
         self.width = width
         self.edges = edges
         self.cross_width = cross_width
+        self.cross_rotary = cross_rotary
         self.gradient_checkpointing = gradient_checkpointing
         self.compiled = False
         self.rotary = Rotary(width // heads, rotary_axes) if rotary_axes else None
@@ -340,6 +349,7 @@ class Transformer(nn.Module):
             layout,
             memory,
             None if self.rotary is None else self.rotary(layout),
+            self.rotary(memory.layout) if self.rotary and memory and self.cross_rotary else None,
             self.edge_bias(layout),
         )
         if self.compiled and min(layout.tokens, memory.layout.tokens if memory else 2) < 2:

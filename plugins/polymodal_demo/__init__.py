@@ -33,6 +33,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.scenes:Scenes",
         "handwritten digits as regions of a scene, with their words",
     )
+    registry.source(
+        "texture_pairs",
+        "polymodal_demo.texture_pairs:TexturePairs",
+        "pairs of shifted views of random textures",
+    )
     registry.source("sounds", "polymodal_demo.sounds:Sounds", "synthesised sounds, with captions")
     registry.source("graphs", "polymodal_demo.graphs:Graphs", "molecule-like graphs, with captions")
     registry.source(

@@ -2,7 +2,10 @@
 
 from polymodal.testing import Example
 
-NAMES = ("digits", "moving_digits", "scenes", "sounds", "graphs", "genomes", "functions")
+NAMES = (
+    "digits", "moving_digits", "scenes", "texture_pairs", "sounds", "graphs", "genomes",
+    "functions",
+)  # fmt: skip
 
 
 def examples() -> list[Example]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polymodal_masking.choice import Choice, block_scores, choose, hidden_counts, hideable
     from polymodal_masking.codes import Codebook, kmeans
     from polymodal_masking.context import at
+    from polymodal_masking.cross_view import CrossDecoder, cross_decoder
     from polymodal_masking.losses import (
         normalized,
         patch_error,
@@ -25,14 +26,16 @@ _HOME = {
     "hideable": "choice",
     "Codebook": "codes", "kmeans": "codes",
     "at": "context",
+    "CrossDecoder": "cross_view", "cross_decoder": "cross_view",
     "normalized": "losses", "patch_error": "losses", "patch_loss": "losses",
     "scaled_cosine_error": "losses",
     "replaced": "simmim",
 }  # fmt: skip
 
 __all__ = [
-    "Choice", "Codebook", "at", "block_scores", "choose", "hidden_counts", "hideable", "kmeans",
-    "normalized", "patch_error", "patch_loss", "replaced", "scaled_cosine_error",
+    "Choice", "Codebook", "CrossDecoder", "at", "block_scores", "choose", "cross_decoder",
+    "hidden_counts", "hideable", "kmeans", "normalized", "patch_error", "patch_loss", "replaced",
+    "scaled_cosine_error",
 ]  # fmt: skip
 
 polymodal_interface = 1
@@ -50,6 +53,11 @@ def polymodal_register(registry: "Registry") -> None:
         "mae",
         "polymodal_masking.mae:MaskedAutoencoder",
         "encode the visible tokens alone, rebuild the hidden values with a light decoder",
+    )
+    registry.objective(
+        "cross_view",
+        "polymodal_masking.cross_view:CrossView",
+        "fill in a mostly hidden view of a scene from another, whole view (CroCo)",
     )
     registry.objective(
         "simmim",

@@ -9,12 +9,18 @@ def examples() -> list[Example]:
     words = {"stream": "words", "ratio": 0.3, "replace": 0.9, "random": 0.1}
     fitted = {"state": "the codebook is that of the first batch, and frozen from then on"}
     given = {"fusion": "joint"}
+    views = {"stream": "patches", "reference": "causal_patches"}
     return [
         *(Example("masking.tokens", "objective", {**words, "units": units})
           for units in ("token", "word", "span")),
         Example("masking.tokens", "objective", {**words, "given": ["patches"], **given}),
         Example("masking.mae", "objective", {"stream": "patches"}),
         Example("masking.mae", "objective", {"stream": "clips", "shape": "tube", "decode": 0.5}),
+        Example("masking.cross_view", "objective", {**views, "ratio": 0.5}),
+        Example(
+            "masking.cross_view", "objective",
+            {**views, "ratio": 0.5, "symmetric": True, "decoder_positions": "rotary"},
+        ),
         Example("masking.simmim", "objective", {"stream": "patches", "shape": "block"}),
         Example("masking.simmim", "objective", {"stream": "clips", "given": ["words"], **given}),
         Example("masking.regions", "objective", {"stream": "patches", "head": "own"}),

@@ -1,4 +1,4 @@
-"""supervised: learn a label of the sample from a stream's pooled vectors, for fine-tuning."""
+"""supervised: learn a label of the sample or of its pixels, for fine-tuning."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -24,6 +24,16 @@ def polymodal_register(registry: "Registry") -> None:
         "regression",
         "polymodal_supervised.regression:Regression",
         "predict numbers of the sample; samples without them cost nothing",
+    )
+    registry.objective(
+        "dense",
+        "polymodal_supervised.dense:Dense",
+        "predict numbers or a class at every pixel: depth, segmentation",
+    )
+    registry.objective(
+        "binocular",
+        "polymodal_supervised.binocular:Binocular",
+        "predict what two views of a scene say together: pose, flow (CroCo)",
     )
 
 

@@ -6,6 +6,7 @@ from polymodal.testing import Example
 def examples() -> list[Example]:
     """Return the objectives on the kit's own streams, whose labels are three class names."""
     named = {"stream": "words", "label": "kind", "classes": ["class 0", "class 1", "class 2"]}
+    maps = {"stream": "patches", "label": "map", "cell": 1}
     return [
         Example(
             "supervised.classification", "objective",
@@ -13,5 +14,11 @@ def examples() -> list[Example]:
             skip={"state": "class names are numbered when they first come"},
         ),
         Example("supervised.classification", "objective", {**named, "hidden": 16}),
+        Example("supervised.dense", "objective", {**maps, "layers": [0]}),
+        Example("supervised.dense", "objective", {**maps, "classes": 3, "hidden": 16}),
+        Example(
+            "supervised.binocular", "objective",
+            {"stream": "patches", "reference": "causal_patches", "label": "number", "layers": [0]},
+        ),
         Example("supervised.regression", "objective", {"stream": "graphs", "label": "number"}),
     ]  # fmt: skip

@@ -282,6 +282,8 @@ def test_what_can_not_work_is_refused():
         small(norm="rms")
     with pytest.raises(ValueError, match="depth must be"):
         small(depth=-1)
+    with pytest.raises(ValueError, match="cross_rotary needs rotary_axes and a cross_width"):
+        small(cross_rotary=True, rotary_axes=2)
     with pytest.raises(ValueError, match="exactly if it has a cross_width"):
         small(cross_width=8)(torch.randn(1, 16), Layout.of([1]))
 

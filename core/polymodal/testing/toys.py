@@ -183,7 +183,8 @@ def toy_batch(
         streams: by name.
         lengths: of each sample's segment.
         absent: for a stream, the samples without it.
-        fields: further fields; "number" holds numbers, any other three classes in turn.
+        fields: further fields; "number" holds numbers, "map" arrays [length, 1], any other three
+            classes in turn.
         views: further copies, by name, with the stream they are of.
         seed: of the content.
     """
@@ -194,12 +195,17 @@ def toy_batch(
         sizes = [0 if s in without else length for s, length in enumerate(lengths)]
         made[name] = toy_tokens(TOY_STREAMS[stream].spec, sizes, seed=seed * 31 + number)
     keys = torch.arange(1, len(lengths) + 1) * 6364136223846793005
-    classes = [s % 3 for s in range(len(lengths))]
     values = {
-        name: tuple(float(c) if name == "number" else f"class {c}" for c in classes)
+        name: tuple(_label(name, s % 3, length) for s, length in enumerate(lengths))
         for name in fields
     }
     return Batch(made, len(lengths), keys, ("toy",) * len(lengths), values)
+
+
+def _label(field: str, number: int, length: int) -> Any:
+    if field == "map":
+        return np.full((length, 1), number, dtype=np.float32)
+    return float(number) if field == "number" else f"class {number}"
 
 
 def take(batch: Batch, samples: Sequence[int]) -> Batch:

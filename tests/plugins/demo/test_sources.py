@@ -23,6 +23,7 @@ from polymodal_demo.graphs import GROUPS, Graphs
 from polymodal_demo.moving_digits import DIRECTIONS, MovingDigits
 from polymodal_demo.plain_digits import PlainDigits
 from polymodal_demo.sounds import KINDS, Sounds
+from polymodal_demo.texture_pairs import TexturePairs, texture
 from polymodal_genome.kmers import Kmers
 from polymodal_genome.sequence import SequenceReader
 from polymodal_graph.nodes import GraphNodes
@@ -184,3 +185,33 @@ def test_plain_digits_have_a_training_part_with_a_few_of_each_digit_in_it():
     assert rows[5]["label"] == WORDS[digits[5]]
     with pytest.raises(ValueError, match="training must be"):
         PlainDigits(training=1797)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_one_view_of_a_texture_is_the_other_shifted(stride):
+    source = TexturePairs(samples=30, size=16, reach=2, stride=stride)
+    shifts = set()
+    for row in source.rows(range(30)):
+        down, right = row["shift"]
+        shifts |= {down, right}
+        one, other = row["view_1"], row["view_2"]
+        # pixel (y, x) of view 2 shows what is at (y + down, x + right) of view 1
+        top, left = max(down, 0), max(right, 0)
+        bottom, end = min(16 + down, 16), min(16 + right, 16)
+        part = other[top - down : bottom - down, left - right : end - right]
+        assert np.array_equal(one[top:bottom, left:end], part)
+    assert shifts == {stride * step for step in range(-2, 3)}
+
+
+def test_an_unrelated_view_is_of_another_texture():
+    rows = TexturePairs(samples=20, reach=0, unrelated=True).rows(range(20))
+    pairs = [np.corrcoef(r["view_1"].ravel(), r["view_2"].ravel())[0, 1] for r in rows]
+    assert np.abs(pairs).max() < 0.4 and abs(np.mean(pairs)) < 0.05
+
+
+def test_every_pixel_of_a_texture_has_unit_variance_and_is_smooth():
+    generator = np.random.default_rng(0)
+    made = np.stack([texture(12, 1.0, generator) for _ in range(10_000)])
+    assert np.abs(made.std(axis=0) - 1).max() < 0.04
+    near = (made[:, 5:7, 5:7] * made[:, 5:7, 6:8]).mean()
+    assert near == pytest.approx(np.exp(-1 / 4), abs=0.03)  # of Gaussians: exp(-d^2 / 4 sigma^2)
