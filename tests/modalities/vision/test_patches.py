@@ -136,9 +136,10 @@ def test_native_sizes_stay_within_the_budget_and_near_the_ratio(height, width, b
     if not enlarge:
         assert rows <= -(-height // patch)
         assert columns <= -(-width // patch)
-    # Some scale rounds up to this grid: the ratio is kept but for whole patches.
-    assert (rows - 1) * width < columns * height
-    assert (columns - 1) * height < rows * width
+    # Some scale rounds up to this grid: the ratio is kept but for whole patches. (Equal where a
+    # side is a whole number of patches at that very scale.)
+    assert (rows - 1) * width <= columns * height
+    assert (columns - 1) * height <= rows * width
     if enlarge:  # a larger scale adds a row, a column or both, and breaks the budget
         more_rows = rows + (rows * width <= columns * height)
         more_columns = columns + (columns * height <= rows * width)
