@@ -1,8 +1,9 @@
 """Patches: images cut into squares, one token a square."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,11 @@ from polymodal_vision.patching import (
     denormalize,
     normalize,
     patch_rows,
+    standardized,
 )
+from polymodal_vision.spiral import spiral
+
+Order = Literal["raster", "spiral"]
 
 
 class Patches(Tokenizer):
@@ -41,6 +46,11 @@ class Patches(Tokenizer):
         padding: RGB, 0 to 255, of what "pad" adds.
         interpolation: of the resizing, which is antialiased.
         normalize: statistics that the pixels are normalised by; a trained tower wants its own.
+        order: of an image's patches: "raster", row by row, or "spiral", from the centre outwards,
+            so that a next-patch objective begins with what the picture is of (AstroPT, Smith et
+            al., 2024).
+        standardize: give each patch mean 0 and deviation 1 by itself. Its own brightness and
+            contrast are lost: `decode` shows all patches alike in both.
         augment: random changes by name, options of `Augmentation`: crop, ratio, flip, jitter,
             brightness, contrast, saturation, hue, grey, blur, blur_sigma. Made only while training
             (when `encode` is given generators).
@@ -64,6 +74,8 @@ class Patches(Tokenizer):
         padding: tuple[int, int, int] = (0, 0, 0),
         interpolation: Interpolation = "bicubic",
         normalize: Normalization = "half",
+        order: Order = "raster",
+        standardize: bool = False,
         augment: Mapping[str, Any] | None = None,
     ):
         if (size is None) == (max_tokens is None):
@@ -85,6 +97,8 @@ class Patches(Tokenizer):
             augment=Augmentation.of(augment),
         )
         self.statistics = STATISTICS[normalize]
+        self.order: Order = order
+        self.standardize = standardize
 
     @property
     def spec(self) -> PatchSpec:
@@ -114,7 +128,7 @@ class Patches(Tokenizer):
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
-        """Return the patches of each image uint8 [H, W, 3], row by row; None has none."""
+        """Return the patches of each image uint8 [H, W, 3] in the chosen order; None has none."""
         draws = [None] * len(raws) if generators is None else generators
         images = [
             None if raw is None else self.framing.apply(raw[None], self._target, draw)[0]
@@ -136,7 +150,9 @@ class Patches(Tokenizer):
         }
         positions = np.concatenate([np.zeros((0, 2), np.int64), *[places[g] for g in grids]])
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
-        return Tokens(layout, values=normalize(rows, self.statistics))
+        values = normalize(rows, self.statistics)
+        tokens = Tokens(layout, values=standardized(values) if self.standardize else values)
+        return tokens if self.order == "raster" else _reordered(tokens, grids)
 
     def count(self, raws: Sequence[np.ndarray | None]) -> list[int]:
         """Return how many patches each image would have, from its shape alone."""
@@ -181,3 +197,14 @@ class Patches(Tokenizer):
 
     def _grid(self, shape: Sequence[int]) -> tuple[int, int]:
         return shape[0] // self.patch, shape[1] // self.patch
+
+
+def _reordered(tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
+    """Return the patches of each grid from its centre outwards."""
+    orders = {grid: torch.tensor(spiral(*grid), dtype=torch.int64) for grid in dict.fromkeys(grids)}
+    starts = tokens.layout.offsets.tolist()
+    rows = torch.cat(
+        [torch.zeros(0, dtype=torch.int64), *(orders[g] + s for g, s in zip(grids, starts))]
+    )
+    layout = replace(tokens.layout, positions=tokens.layout.positions[rows])
+    return tokens.with_rows(tokens.rows[rows], layout)
