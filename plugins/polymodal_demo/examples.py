@@ -2,7 +2,7 @@
 
 from polymodal.testing import Example
 
-NAMES = ("digits", "moving_digits", "sounds", "graphs", "genomes", "functions")
+NAMES = ("digits", "moving_digits", "sounds", "graphs", "genomes", "functions", "galaxies")
 
 
 def examples() -> list[Example]:
