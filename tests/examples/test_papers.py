@@ -1,0 +1,50 @@
+"""Every paper's recipe alike: it says what it is, and its configs build without any data."""
+
+from pathlib import Path
+
+import pytest
+
+from polymodal.comparing import read_comparison
+from polymodal.config import Origin, read_config
+from polymodal.papers import find_papers
+from polymodal.planning import make_plan
+
+FOLDER = Path(__file__).parents[2] / "examples" / "papers"
+SLUGS = sorted(file.parent.name for file in FOLDER.glob("*/paper.yaml"))
+
+
+def files(comparisons):
+    """The configs of all recipes, or their comparisons, as "slug/file"."""
+    found = [file for file in FOLDER.glob("*/*.yaml") if file.name != "paper.yaml"]
+    names = sorted(f"{file.parent.name}/{file.name}" for file in found)
+    return [name for name in names if name.endswith("comparison.yaml") == comparisons]
+
+
+def test_every_recipe_says_what_it_shows():
+    papers = find_papers(FOLDER)
+    assert [paper.slug for paper in papers] == SLUGS
+    for paper in papers:
+        assert all(paper.as_json().values()), paper.slug
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_recipe_has_its_parts(slug):
+    for name in ("README.md", "recipe.yaml", "small.yaml", "comparison.yaml"):
+        assert (FOLDER / slug / name).is_file(), name
+
+
+@pytest.mark.parametrize("name", files(comparisons=False))
+def test_every_config_builds_without_data(name, monkeypatch):
+    monkeypatch.setenv("POLYMODAL_DATA", "missing")
+    plan = make_plan(read_config(FOLDER / name), Origin(FOLDER / name))
+    assert plan["objectives"]
+
+
+@pytest.mark.parametrize("name", files(comparisons=True))
+def test_every_comparison_has_three_seeds_and_arms_that_differ(name, monkeypatch):
+    monkeypatch.setenv("POLYMODAL_DATA", "missing")
+    comparison = read_comparison(FOLDER / name)
+    assert len(comparison.seeds) >= 3
+    arms = [tuple((stage.config, str(stage.changes)) for stage in arm)
+            for arm in comparison.arms.values()]  # fmt: skip
+    assert len(set(arms)) == len(arms) > 1
