@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from polymodal.tokens import Encoded
 from polymodal_fusion import fuse
 from polymodal_generation.next_patch import regression_loss, value_head
 from polymodal_generation.shift import check_rows
+
+Preceded = tuple[Int[Tensor, " row"], Int[np.ndarray, " sample"]]
 
 
 class ChainedPatches(Objective):
@@ -100,32 +103,36 @@ class ChainedPatches(Objective):
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over all samples of two tokens or more."""
-        fused = self._fused(step)
-        layouts = [step.tokens(stream).layout for stream in self.streams]
-        _, order, places = Layout.joined(layouts)
-        chained = torch.cat([fused[stream].vectors for stream in self.streams])[order]
+        predicted = self.predict(step)
+        layouts = self._layouts(step)
         targets = preceded(layouts)
-        streams = torch.tensor(_streams_predicted(targets), device=chained.device)
-        losses = torch.zeros(len(streams), device=chained.device)
+        streams = torch.from_numpy(_streams_predicted(targets)).to(layouts[0].device)
+        losses = torch.zeros(len(streams), device=streams.device)
         metrics = {}
-        parts = zip(self.streams, self.heads, layouts, places, targets, strict=True)
-        for stream, head, layout, place, (rows, counts) in parts:
+        for stream, layout, (rows, counts) in zip(self.streams, layouts, targets, strict=True):
             values = step.tokens(stream).values
             assert values is not None
-            predicted = head(chained[place[rows] - 1])
             each = regression_loss(
-                predicted, values[rows], distance=self.distance, delta=self.delta
+                predicted[stream], values[rows], distance=self.distance, delta=self.delta
             )
             total = torch.zeros_like(losses).index_add(0, layout.sample[rows], each)
-            count = torch.tensor(counts, device=losses.device).clamp(min=1)
+            count = torch.from_numpy(counts).to(losses.device).clamp(min=1)
             losses = losses + self.weights[stream] * total / count
             metrics[stream] = (each.detach().sum(), len(rows))
         return Loss((losses / streams.clamp(min=1)).sum(), self.count(step), metrics)
 
+    def predict(self, step: Step) -> Mapping[str, Float[Tensor, "row feature"]]:
+        """Return the values predicted for the rows of each stream that `preceded` names."""
+        fused = self._fused(step)
+        layouts = self._layouts(step)
+        _, order, places = Layout.joined(layouts)
+        chained = torch.cat([fused[stream].vectors for stream in self.streams])[order]
+        parts = zip(self.streams, self.heads, places, preceded(layouts), strict=True)
+        return {stream: head(chained[place[rows] - 1]) for stream, head, place, (rows, _) in parts}
+
     def count(self, step: Step) -> int:
         """Return how many samples have a token to predict."""
-        targets = preceded([step.tokens(stream).layout for stream in self.streams])
-        return sum(map(bool, _streams_predicted(targets)))
+        return int((_streams_predicted(preceded(self._layouts(step))) > 0).sum())
 
     def beside(self, stream: str) -> tuple[str, ...]:
         """Return the other streams of the sequence."""
@@ -138,6 +145,9 @@ class ChainedPatches(Objective):
         """
         return self._fused(step)[stream].pooled_rows()
 
+    def _layouts(self, step: Step) -> list[Layout]:
+        return [step.tokens(stream).layout for stream in self.streams]
+
     def _fused(self, step: Step) -> Mapping[str, Encoded]:
         parts = {stream: step.encode(stream) for stream in self.streams}
         for stream, part in parts.items():
@@ -145,30 +155,30 @@ class ChainedPatches(Objective):
         return fuse(step.module(self.fusion), parts, width=self.width)
 
 
-def preceded(
-    layouts: Sequence[Layout],
-) -> list[tuple[Int[Tensor, " row"], list[int]]]:
+def preceded(layouts: Sequence[Layout]) -> list[Preceded]:
     """Return, for each of several chained layouts, its rows that another token comes before.
 
-    They are all but the first token of each sample; beside them, how many each sample has.
+    They are all but the first token of each sample; beside them, how many each sample has, on the
+    host.
     """
-    started = [False] * layouts[0].samples
+    samples = layouts[0].samples
+    started = np.zeros(samples, dtype=bool)
     found = []
     for layout in layouts:
-        keep = torch.ones(layout.tokens, dtype=torch.bool)
-        counts = [0] * layout.samples
-        start = 0
-        for sample, length in zip(layout.owners, layout.lengths, strict=True):
-            counts[sample] += length
-            if length and not started[sample]:
-                started[sample] = True
-                counts[sample] -= 1
-                keep[start] = False
-            start += length
-        found.append((keep.nonzero()[:, 0].to(layout.device, non_blocking=True), counts))
+        lengths, owners = np.array([layout.lengths, layout.owners], dtype=np.int64)
+        filled = np.flatnonzero(lengths)
+        sample, first = np.unique(owners[filled], return_index=True)
+        new = ~started[sample]  # samples whose sequence begins in this stream
+        keep = np.ones(layout.tokens, dtype=bool)
+        keep[(lengths.cumsum() - lengths)[filled[first[new]]]] = False
+        counts = np.bincount(owners, weights=lengths, minlength=samples).astype(np.int64)
+        counts[sample[new]] -= 1
+        started[sample] = True
+        rows = torch.from_numpy(np.flatnonzero(keep)).to(layout.device, non_blocking=True)
+        found.append((rows, counts))
     return found
 
 
-def _streams_predicted(targets: Sequence[tuple[Tensor, list[int]]]) -> list[int]:
+def _streams_predicted(targets: Sequence[Preceded]) -> Int[np.ndarray, " sample"]:
     """Return in how many streams each sample has a token to predict."""
-    return [sum(map(bool, sample)) for sample in zip(*(counts for _, counts in targets))]
+    return np.asarray(sum((counts > 0).astype(np.int64) for _, counts in targets))

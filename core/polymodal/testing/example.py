@@ -17,8 +17,8 @@ class Example:
     An objective or fusion can name the kit's own streams in its options: `patches` (values, two
     axes), `clips` (values, three axes), `words` (ids with a mask, a begin and an end; words),
     `graphs` (values and edges), and `causal_patches`, `causal_clips` and `causal_words`, whose
-    encoders are causal. An evaluation can name these streams, any source, and the fields `label` (a class),
-    `name` (the same as text), `number` and `group`.
+    encoders are causal. An evaluation can name these streams, any source, and the fields `label`
+    (a class), `name` (the same as text), `number` and `group`.
     """
 
     component: str  # "vision.patches"

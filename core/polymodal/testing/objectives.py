@@ -366,6 +366,6 @@ def projection(subject: ObjectiveSubject) -> None:
             rows = model.objective(OBJECTIVE).represent(step, stream)
         if rows.dim() != 2 or len(rows) != len(LENGTHS) or not bool(rows.isfinite().all()):
             raise ConformanceError(
-                f"`project` or `represent` of {stream!r} must give a finite vector for each of {len(LENGTHS)} "
-                f"samples, got shape {list(rows.shape)}"
+                f"`project` or `represent` of {stream!r} must give a finite vector for each of "
+                f"{len(LENGTHS)} samples, got shape {list(rows.shape)}"
             )

@@ -1,7 +1,5 @@
 """The control: networks of like size, trained on the labels alone. Prints a Markdown table.
 
-    python examples/papers/astropt_euclid/supervised.py [--seeds 3]
-
 A convolutional network reads the image, one over wavelengths the spectrum; with both inputs their
 vectors are joined. Beside them, ridge regression on the raw inputs.
 """
@@ -95,7 +93,9 @@ def raw(inputs: tuple[str, ...], label: str, seed: int) -> float:
     """Return R^2 on the scored rows of ridge regression on the raw inputs."""
     fit, scored = catalogue(seed, "train"), catalogue(seed, "validation")
     model = make_pipeline(StandardScaler(), RidgeCV(10.0 ** np.arange(-3, 6)))
-    flat = [torch.cat([each[n].flatten(1) for n in inputs], dim=1).numpy() for each in (fit, scored)]
+    flat = [
+        torch.cat([each[n].flatten(1) for n in inputs], dim=1).numpy() for each in (fit, scored)
+    ]
     return explained(torch.tensor(model.fit(flat[0], fit[label]).predict(flat[1])), scored[label])
 
 

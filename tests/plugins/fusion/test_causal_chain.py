@@ -55,7 +55,7 @@ def test_the_order_is_by_name_unless_given():
     turned = built(["sed", "image"])
     parts = {"image": encoded([2]), "sed": encoded([1], 1)}
     after = turned({**parts, "sed": changed(parts["sed"], 0)})
-    assert moved(turned(parts), after) == [("image", 0), ("image", 1), ("sed", 0)]
+    assert moved(turned(parts), after) == [("sed", 0), ("image", 0), ("image", 1)]
 
 
 @pytest.mark.parametrize(("pool", "block"), [(None, 1), (0, 0), (-1, 2)])
@@ -63,7 +63,7 @@ def test_pooled_is_the_mean_after_the_middle_block_or_the_one_named(pool, block)
     fusion = built(depth=3, pool=pool)
     parts = {"image": encoded([3, 0]), "sed": encoded([1, 2], 1)}
     out = fusion(parts, taps=Taps(hidden=(0, 1, 2)))
-    for name, part in out.items():
+    for part in out.values():
         assert set(part.hidden) == {0, 1, 2}
         expected = segment_mean(part.hidden[block], part.layout)
         torch.testing.assert_close(part.pooled, expected)
