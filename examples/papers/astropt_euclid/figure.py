@@ -36,14 +36,14 @@ def main(directory: str) -> None:
     # The first patch of the sequence is predicted from nothing: left blank.
     guess = torch.cat([torch.zeros(1, 108), predicted["image"]])
     fig, axes = plt.subplots(1, 4, figsize=(11, 2.8), width_ratios=[1, 1, 1, 1.5])
-    axes[0].imshow(galaxy["image"] * 2)
+    axes[0].imshow(galaxy["image"])
     axes[0].plot(places[:, 1] * 6 + 2.5, places[:, 0] * 6 + 2.5, color="white", linewidth=1)
     for number, (row, column) in enumerate(places.tolist()):
         axes[0].text(column * 6 + 2.5, row * 6 + 2.5, number, color="orange", ha="center", size=8)
     axes[0].set_title("order of patches")
     for axis, shown, title in (
         (axes[1], image, "standardised patches"),
-        (axes[2], _canvas(guess, places), "predicted, each from\nthose before it"),
+        (axes[2], _canvas(guess, places), "predicted"),
     ):
         axis.imshow(shown.mean(axis=2), cmap="gray", vmin=-2, vmax=3)
         axis.set_title(title)
