@@ -78,6 +78,7 @@ class Fusion(nn.Module, ABC):
     """
 
     width: int  # of the vectors it returns
+    causal: bool = False  # whether a token sees earlier ones alone, streams in the order of `needs`
 
     @abstractmethod
     def forward(

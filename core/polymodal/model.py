@@ -158,14 +158,39 @@ class PretrainingModel(nn.Module):
             else (torch.zeros(()))
         )
 
+    def beside(self, stream: str, objective: str | None) -> tuple[str, ...]:
+        """Return the sample's other streams that its vector depends on; see `encode`."""
+        return () if objective is None else self.objective(objective).beside(stream)
+
     def encode(
-        self, stream: str, tokens: Tokens, *, objective: str | None = None
+        self,
+        stream: str,
+        tokens: Tokens,
+        *,
+        objective: str | None = None,
+        beside: Mapping[str, Tokens] | None = None,
     ) -> Float[Tensor, "sample width"]:
-        """Return a vector for each sample: pooled, or as an objective compares samples."""
-        encoded: Encoded = self.encoder(stream)(tokens)
+        """Return a vector for each sample: pooled, or as an objective represents samples.
+
+        Args:
+            stream: whose vectors.
+            tokens: of the stream.
+            objective: that represents the samples; the encoder alone unless given.
+            beside: the same samples' tokens in other streams; those that the objective takes in
+                and that are not given count as absent.
+        """
         if objective is None:
+            encoded: Encoded = self.encoder(stream)(tokens)
             return encoded.pooled_rows()
-        return self.objective(objective).project(stream, encoded)
+        samples, device = tokens.layout.samples, tokens.layout.device
+        streams = {stream: tokens, **(beside or {})}
+        for name in self.beside(stream, objective):
+            if name not in streams:
+                streams[name] = Tokens.absent(self.specs[name], samples).to(device)
+        keys = torch.zeros(samples, dtype=torch.int64, device=device)
+        step = Step(self, Batch(streams, samples, keys))
+        step.objective = objective
+        return self.objective(objective).represent(step, stream)
 
     def finish(self, batch: Batch, tokenizers: Mapping[str, Any]) -> Batch:
         """Let each stream's tokenizer do the second half of its work on the device."""

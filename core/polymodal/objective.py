@@ -116,6 +116,18 @@ class Objective(nn.Module, ABC):
         """Return the vectors by which this objective compares samples; pooled rows by default."""
         return encoded.pooled_rows()
 
+    def represent(self, step: "Step", stream: str) -> Float[Tensor, "sample width"]:
+        """Return the vectors by which evaluations know a stream's samples; `project` by default.
+
+        One that sees streams through a fusion gives the fused vectors here, and names in `beside`
+        what they are fused with. A sample may lack any of them.
+        """
+        return self.project(stream, step.encode(stream))
+
+    def beside(self, stream: str) -> tuple[str, ...]:
+        """Return the sample's other streams that `represent` takes in; none by default."""
+        return ()
+
     def phases(self) -> Mapping[str, Phase]:
         """Return updates to make before the step's own, by name; asked once, when training starts.
 

@@ -13,7 +13,6 @@ from polymodal.evaluation import Evaluation, Features, Score, Split
 from polymodal.loader import PackedDataset, StreamReading, in_order, load_batches
 from polymodal.model import PretrainingModel
 from polymodal.splits import SplitSource
-from polymodal.tokenizer import Tokenizer
 from polymodal.tokens import Tokens
 
 
@@ -65,9 +64,10 @@ class ModelProbe:
     def _features(self, stream: str, name: str, split: Split, objective: str | None) -> Features:
         source = self._source(name, split)
         size = source.size(split)
-        reading = self._reading(stream)
+        names = (stream, *self.model.beside(stream, objective))
+        readings = {each: self._reading(each) for each in names}
         fields = source.fields()
-        dataset = PackedDataset([source], {stream: reading}, split=split, fields=fields)
+        dataset = PackedDataset([source], readings, split=split, fields=fields)
         vectors, rows = [], []
         kept: dict[str, list[Any]] = {field: [] for field in fields}
         refs = list(in_order([size], self.batch_size))
@@ -76,7 +76,7 @@ class ModelProbe:
                 refs, load_batches(dataset, refs, workers=self.workers), strict=True
             ):
                 present = np.flatnonzero(batch.streams[stream].layout.present)
-                encoded = self._vectors(stream, batch.streams[stream], reading.tokenizer, objective)
+                encoded = self._vectors(stream, batch.streams, objective)
                 vectors.append(encoded[present])
                 rows.append(part.index[present])
                 for field in fields:
@@ -97,7 +97,7 @@ class ModelProbe:
             for start in range(0, len(raws), self.batch_size):
                 values = [reading.raw(value) for value in raws[start : start + self.batch_size]]
                 tokens = reading.tokenizer.encode(values)
-                found.append(self._vectors(stream, tokens, reading.tokenizer, objective))
+                found.append(self._vectors(stream, {stream: tokens}, objective))
         if not found:
             return np.zeros((0, self.model.encoder(stream).width), dtype=np.float32)
         return np.concatenate(found)
@@ -166,10 +166,14 @@ class ModelProbe:
         return self.readings[stream]
 
     def _vectors(
-        self, stream: str, tokens: Tokens, tokenizer: Tokenizer, objective: str | None
+        self, stream: str, streams: Mapping[str, Tokens], objective: str | None
     ) -> np.ndarray:
-        tokens = tokenizer.finish(tokens.to(self.device))
-        rows = self.model.encode(stream, tokens, objective=objective)
+        beside = {
+            name: self.readings[name].tokenizer.finish(tokens.to(self.device))
+            for name, tokens in streams.items()
+        }
+        tokens = beside.pop(stream)
+        rows = self.model.encode(stream, tokens, objective=objective, beside=beside)
         return rows.float().cpu().numpy()
 
     @contextmanager

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from polymodal.component import TokenSpec
 from polymodal.layout import Layout
 
 Reduce = Literal["mean", "sum", "max", "first"]
@@ -26,6 +27,14 @@ class Tokens:
             raise ValueError("tokens have either ids or values")
         if self.rows.shape[0] != self.layout.tokens:
             raise ValueError(f"{self.rows.shape[0]} rows for {self.layout.tokens} tokens")
+
+    @classmethod
+    def absent(cls, spec: TokenSpec, samples: int) -> "Tokens":
+        """Return the tokens of a batch whose samples all lack a stream of this spec: none."""
+        layout = Layout.empty(samples, axes=spec.axes)
+        if spec.vocabulary:
+            return cls(layout, ids=torch.zeros(0, dtype=torch.int64))
+        return cls(layout, values=torch.zeros(0, spec.features))
 
     @property
     def rows(self) -> Tensor:

@@ -1,8 +1,9 @@
 """Patches: images cut into squares, one token a square."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,11 @@ from polymodal_vision.patching import (
     denormalize,
     normalize,
     patch_rows,
+    standardized,
 )
+from polymodal_vision.spiral import spiral
+
+Order = Literal["raster", "spiral"]
 
 
 class Patches(Tokenizer):
@@ -44,6 +49,11 @@ class Patches(Tokenizer):
         grid: patches a side, or (rows, columns), that positions are stretched to, so that crops
             of several sizes share them: 6 x 6 patches with grid 14 are read with the positions of
             14 x 14, interpolated (DINO). Positions are fractions then. Needs `size`.
+        order: of an image's patches: "raster", row by row, or "spiral", from the centre outwards,
+            so that a next-patch objective begins with what the picture is of (AstroPT, Smith et
+            al., 2024).
+        standardize: give each patch mean 0 and deviation 1 by itself. Its own brightness and
+            contrast are lost: `decode` shows all patches alike in both.
         augment: random changes by name, options of `Augmentation`: crop, ratio, flip, jitter,
             brightness, contrast, saturation, hue, grey, blur, blur_sigma. Made only while training
             (when `encode` is given generators).
@@ -68,6 +78,8 @@ class Patches(Tokenizer):
         interpolation: Interpolation = "bicubic",
         normalize: Normalization = "half",
         grid: int | tuple[int, int] | None = None,
+        order: Order = "raster",
+        standardize: bool = False,
         augment: Mapping[str, Any] | None = None,
     ):
         if (size is None) == (max_tokens is None):
@@ -92,6 +104,8 @@ class Patches(Tokenizer):
         if grid is not None and size is None:
             raise ValueError("grid stretches positions of images of one size: give size too")
         self.grid = None if grid is None else whole_patches(grid, 1)
+        self.order: Order = order
+        self.standardize = standardize
 
     @property
     def spec(self) -> PatchSpec:
@@ -123,7 +137,7 @@ class Patches(Tokenizer):
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
-        """Return the patches of each image uint8 [H, W, 3], row by row; None has none."""
+        """Return the patches of each image uint8 [H, W, 3] in the chosen order; None has none."""
         draws = [None] * len(raws) if generators is None else generators
         images = [
             None if raw is None else self.framing.apply(raw[None], self._target, draw)[0]
@@ -143,7 +157,9 @@ class Patches(Tokenizer):
         places = {grid: self._places(grid) for grid in dict.fromkeys(grids)}
         positions = np.concatenate([self._places((0, 0)), *[places[g] for g in grids]])
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
-        return Tokens(layout, values=normalize(rows, self.statistics))
+        values = normalize(rows, self.statistics)
+        tokens = Tokens(layout, values=standardized(values) if self.standardize else values)
+        return tokens if self.order == "raster" else _reordered(tokens, grids)
 
     def count(self, raws: Sequence[np.ndarray | None]) -> list[int]:
         """Return how many patches each image would have, from its shape alone."""
@@ -200,3 +216,14 @@ class Patches(Tokenizer):
 
     def _grid(self, shape: Sequence[int]) -> tuple[int, int]:
         return shape[0] // self.patch, shape[1] // self.patch
+
+
+def _reordered(tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
+    """Return the patches of each grid from its centre outwards."""
+    orders = {grid: torch.tensor(spiral(*grid), dtype=torch.int64) for grid in dict.fromkeys(grids)}
+    starts = tokens.layout.offsets.tolist()
+    rows = torch.cat(
+        [torch.zeros(0, dtype=torch.int64), *(orders[g] + s for g, s in zip(grids, starts))]
+    )
+    layout = replace(tokens.layout, positions=tokens.layout.positions[rows])
+    return tokens.with_rows(tokens.rows[rows], layout)

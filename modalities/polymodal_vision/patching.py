@@ -23,6 +23,9 @@ STATISTICS: dict[str, MeanStd] = {
 """Mean and standard deviation of red, green and blue, by name, of colours in 0 to 1."""
 
 
+FLAT = 1e-8  # added to the deviation of a patch before dividing by it
+
+
 @dataclass(frozen=True)
 class PatchSpec(TokenSpec):
     """The spec of tokens that are patches of images or clips: also how to put them together.
@@ -95,6 +98,14 @@ def normalize(
     values *= (1 / (255 * std)).astype(np.float32)
     values -= (mean / std).astype(np.float32)
     return torch.from_numpy(values.reshape(levels.shape))
+
+
+def standardized(values: Float[Tensor, "token feature"]) -> Float[Tensor, "token feature"]:
+    """Return each row less its mean, over its deviation (over n - 1); a flat row becomes zeros."""
+    exact = values.double()  # in float32 the mean of equal numbers may be off by more than FLAT
+    apart = exact - exact.mean(dim=1, keepdim=True)
+    deviation = (apart.square().sum(dim=1, keepdim=True) / (values.shape[1] - 1)).sqrt()
+    return (apart / (deviation + FLAT)).to(values.dtype)
 
 
 def denormalize(

@@ -50,6 +50,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.functions:Functions",
         "functions of the Python standard library, with what their docstrings say",
     )
+    registry.source(
+        "galaxies",
+        "polymodal_demo.galaxies:Galaxies",
+        "generated galaxies with spectra, their redshifts and masses",
+    )
 
 
 @hookimpl

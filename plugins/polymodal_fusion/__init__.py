@@ -29,6 +29,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_fusion.cross_attention:CrossAttention",
         "each stream's tokens attend to themselves and to the other streams",
     )
+    registry.fusion(
+        "causal_chain",
+        "polymodal_fusion.causal_chain:CausalChain",
+        "the streams as one sequence, each token seeing those before it",
+    )
 
 
 @hookimpl

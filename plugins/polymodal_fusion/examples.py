@@ -21,4 +21,8 @@ def examples() -> list[Example]:
             "fusion.cross_attention", "fusion",
             {"streams": ["words", "patches"], "reading": ["words"], "memory": "fixed", **small},
         ),
+        Example(
+            "fusion.causal_chain", "fusion",
+            {"streams": ["causal_words", "causal_patches"], **small},
+        ),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from torch import nn
 
@@ -46,7 +47,9 @@ def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapp
     return fused
 
 
-def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str]) -> None:
+def check_streams(
+    info: Mapping[str, StreamInfo], streams: Sequence[str], *, least: Literal[1, 2] = 2
+) -> None:
     """Refuse a fusion over unknown, repeated or too few streams.
 
     Raises:
@@ -55,8 +58,9 @@ def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str]) -> Non
     for name in streams:
         if name not in info:
             raise ValueError(f"streams: no stream is called {name!r}.{nearest(name, info)}")
-    if len(set(streams)) != len(streams) or len(streams) < 2:
-        raise ValueError(f"streams must be two or more different ones, got {list(streams)}")
+    if len(set(streams)) != len(streams) or len(streams) < least:
+        count = {1: "one", 2: "two"}[least]
+        raise ValueError(f"streams must be {count} or more different ones, got {list(streams)}")
 
 
 def check_parts(streams: Sequence[str], parts: Mapping[str, Encoded]) -> None:

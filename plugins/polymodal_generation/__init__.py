@@ -29,6 +29,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_generation.next_patch:NextPatch",
         "predict each next token's values from those before it (AstroPT)",
     )
+    registry.objective(
+        "chained_patches",
+        "polymodal_generation.chained_patches:ChainedPatches",
+        "predict each next token's values across chained streams (AstroPT, several modalities)",
+    )
 
 
 @hookimpl

@@ -12,4 +12,9 @@ def examples() -> list[Example]:
             {"stream": "causal_words", "head": "own", "smoothing": 0.1},
         ),
         Example("generation.next_patch", "objective", {"stream": "causal_patches"}),
+        Example(
+            "generation.chained_patches", "objective",
+            {"streams": ["causal_patches", "causal_clips"], "fusion": "chain",
+             "weights": {"causal_clips": 0.5}},
+        ),
     ]  # fmt: skip

@@ -33,6 +33,12 @@ def regression_loss(
     return each.mean(dim=1)
 
 
+def value_head(width: int, features: int, *, kind: Literal["linear", "mlp"]) -> nn.Module:
+    """Return a map from vectors to values: linear, or with one hidden layer."""
+    last = nn.Linear(width, features)
+    return last if kind == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+
+
 class NextPatch(Objective):
     """Regress each token's successor's values from it and the tokens before it.
 
@@ -73,10 +79,7 @@ class NextPatch(Objective):
         self.distance: Literal["huber", "mse", "l1"] = distance
         self.delta = delta
         self.normalize = normalize
-        last = nn.Linear(width, spec.features)
-        self.head: nn.Module = (
-            last if head == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
-        )
+        self.head = value_head(width, spec.features, kind=head)
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with values."""

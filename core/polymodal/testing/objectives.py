@@ -489,14 +489,14 @@ def half_precision(subject: ObjectiveSubject) -> None:
 
 @check("objective", after=("computes", "shapes"))
 def projection(subject: ObjectiveSubject) -> None:
-    """`project` gives a finite vector a sample for every stream it needs."""
+    """`represent` gives a finite vector a sample for every stream it needs."""
     model = subject.model().eval()
     step = Step(model, subject.batch(absent={s: [0] for s in subject.streams}))
     for stream in subject.streams:
         with torch.no_grad():
-            rows = model.objective(OBJECTIVE).project(stream, step.encode(stream))
+            rows = model.objective(OBJECTIVE).represent(step, stream)
         if rows.dim() != 2 or len(rows) != len(LENGTHS) or not bool(rows.isfinite().all()):
             raise ConformanceError(
-                f"`project` of {stream!r} must give a finite vector for each of {len(LENGTHS)} "
-                f"samples, got shape {list(rows.shape)}"
+                f"`project` or `represent` of {stream!r} must give a finite vector for each of "
+                f"{len(LENGTHS)} samples, got shape {list(rows.shape)}"
             )

@@ -44,13 +44,15 @@ _WORDS = TokenSpec(
     special={"padding": 0, "mask": 1, "begin": 2, "end": 3, "unknown": 4}, structure=("word",),
 )  # fmt: skip
 _PATCHES = TokenSpec(features=8, axes=2, extent=(16, 4), max_tokens=64)
+_CLIPS = TokenSpec(features=8, axes=3, extent=(16, 2, 2), max_tokens=64)
 
 TOY_STREAMS: Mapping[str, ToyStream] = {
     "patches": ToyStream(_PATCHES),
     "words": ToyStream(_WORDS),
     "graphs": ToyStream(TokenSpec(features=8, edges=True, edge_kinds=2, extent=(64,))),
-    "clips": ToyStream(TokenSpec(features=8, axes=3, extent=(16, 2, 2), max_tokens=64)),
+    "clips": ToyStream(_CLIPS),
     "causal_patches": ToyStream(_PATCHES, causal=True),
+    "causal_clips": ToyStream(_CLIPS, causal=True),
     "causal_words": ToyStream(_WORDS, causal=True),
 }
 
@@ -130,14 +132,18 @@ def _ring(spec: TokenSpec, length: int, generator: np.random.Generator) -> dict[
 
 
 class ToyFusion(Fusion):
-    """A tiny fusion: one block over the tokens of all streams, chained by sample."""
+    """A tiny fusion: one block over the tokens of all streams, chained by sample.
+
+    It is causal if the encoders of all its streams are.
+    """
 
     def __init__(self, info: Mapping[str, StreamInfo]):
         super().__init__()
         self.width = WIDTH
         self.streams = tuple(info)
         self.types = nn.Parameter(torch.randn(len(info), WIDTH) * 0.1)
-        self.transformer = Transformer(width=WIDTH, depth=1, heads=2)
+        self.causal = all(each.causal for each in info.values())
+        self.transformer = Transformer(width=WIDTH, depth=1, heads=2, causal=self.causal)
 
     def needs(self) -> Mapping[str, Need]:
         """Return the streams; any tokens will do."""

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.component import TokenSpec
+from polymodal.component import Need, TokenSpec
 from polymodal.config import SplitConfig
 from polymodal.encoder import NO_TAPS, Encoder
 from polymodal.layout import Layout
 from polymodal.loader import StreamReading
 from polymodal.model import PretrainingModel
+from polymodal.objective import Loss, Objective
 from polymodal.probing import ModelProbe, run_evaluations
 from polymodal.source import Source
 from polymodal.splits import SplitSource
@@ -61,6 +62,42 @@ class Colours(Source):
         point = np.array(WORDS[word]) + 0.05 * np.random.default_rng(index).normal(size=2)
         text = None if index % 10 == 0 else point.tolist()
         return {"point": point.tolist(), "copy": text, "word": word, "mass": float(point.sum())}
+
+
+class Together(Objective):
+    """Represents a stream by its vector less the other stream's, which may be absent."""
+
+    def needs(self):
+        return {"image": Need(), "text": Need()}
+
+    def forward(self, step):
+        return Loss(step.encode("image").vectors.sum(), step.batch.samples)
+
+    def beside(self, stream):
+        return ("text",) if stream == "image" else ("image",)
+
+    def represent(self, step, stream):
+        other = self.beside(stream)[0]
+        return step.encode(stream).pooled_rows() - step.encode(other).pooled_rows()
+
+
+def test_an_objective_represents_samples_by_several_streams():
+    encoders = {"image": Identity(), "text": Identity()}
+    specs = {name: Points().spec for name in encoders}
+    names = {name: name for name in encoders}
+    model = PretrainingModel(names, encoders, specs, objectives={"both": Together()})
+    readings = {
+        "image": StreamReading("point", Points()),
+        "text": StreamReading("copy", Points()),
+    }
+    source = SplitSource("colours", Colours(), split=SplitConfig())
+    probe = ModelProbe(model, readings, {"colours": source}, batch_size=7)
+    for stream, absent in (("image", 6), ("text", 0)):  # every tenth has no text
+        found = probe.features(stream, source="colours", split="train", objective="both")
+        assert len(found.rows) == (60 if stream == "image" else 54)
+        assert (np.abs(found.vectors).sum(axis=1) > 0).sum() == absent
+    # A value alone: what it is fused with is absent.
+    assert probe.encode("text", ["red"], objective="both").tolist() == [[1.0, 0.0]]
 
 
 @pytest.mark.parametrize("batch_size", [4, 64])
