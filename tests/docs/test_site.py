@@ -126,3 +126,10 @@ def test_the_reference_has_every_name_command_and_key(reference):
         assert f"## {command}\n" in reference["reference/cli.md"]
     for key in [*Config.model_fields, "freeze_layers", "max_skipped", "by", "checkpoint_every"]:
         assert f"| `{key}` |" in reference["reference/config.md"]
+
+
+def test_the_readme_lists_every_component():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for plugin in Plugins().all():
+        for kind, name in plugin.components:
+            assert f"| `{name}` | {kind} |" in text, f"{name} ({kind})"
