@@ -1,5 +1,7 @@
 """Two processes that train on shares of a batch do what one does on all of it."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +17,30 @@ STEPS = 200
 WORKER = str(Path(__file__).with_name("rank_worker.py"))
 
 
-def run(out, strategy, *, ranks, steps, micro=1, cut=False):
+CONFIG = """
+streams:
+  text:
+    tokenizer: {use: text.wordpiece, vocabulary_size: 60}
+    encoder: {use: text.transformer, size: pico}
+objectives:
+  words: {use: masking.tokens, stream: text}
+data:
+  batch_size: 4
+  sources:
+    rows: {use: data.table, path: rows.jsonl}
+trainer: {max_steps: 6, checkpoint_every: 3, device: cpu, strategy: fsdp, ema: 0.9}
+"""
+
+
+def launch(ranks):
     start = [sys.executable]
     if ranks > 1:
         start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return start
+
+
+def run(out, strategy, *, ranks, steps, micro=1, cut=False):
+    start = launch(ranks)
     found = subprocess.run(
         [*start, WORKER, str(out), strategy, str(steps), str(micro), *["cut"][:cut]],
         capture_output=True,
@@ -58,6 +80,34 @@ def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path):
     whole = run(tmp_path / "whole.safetensors", "ddp", ranks=1, steps=12, micro=1, cut=True)
     found = run(tmp_path / "found.safetensors", "ddp", ranks=2, steps=12, micro=2, cut=True)
     check_equal(whole, found)
+
+
+def train(folder, out, *more, ranks):
+    found = subprocess.run(
+        [*launch(ranks), "-m", "polymodal", "train", "run.yaml", "--out", out, "--quiet", *more],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr[-4000:]
+    return load_file(folder / out / "model" / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_loads_at_another_number_of_ranks(tmp_path):
+    rows = [f"the {word} runs {n} times" for n in range(6) for word in ("dog", "cat", "bird")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in rows))
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    whole = train(tmp_path, "one", ranks=1)
+    sharded = train(tmp_path, "two", ranks=2)
+    first = tmp_path / "two" / "checkpoints" / "step-000000003"
+    assert (first / "shards").is_dir()
+    # From step 3 on: what two ranks had in shards in one process, what one had in two shards.
+    for name, ranks in (("two", 1), ("one", 2)):
+        shutil.rmtree(tmp_path / name / "checkpoints" / "step-000000006")
+        found = train(tmp_path, name, "--resume", ranks=ranks)
+        for one in (whole, sharded):
+            assert one.keys() == found.keys()
+            for key, value in one.items():
+                torch.testing.assert_close(found[key], value, atol=2e-5, rtol=0, msg=key)
 
 
 TORCHRUN = {
