@@ -21,9 +21,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One thread a process: the tests run side by side.
+# One thread a process: the tests run side by side, and an idle process takes over waiting ones.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
