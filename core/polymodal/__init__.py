@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from polymodal.layout import Layout
     from polymodal.method import Method, Tracker
     from polymodal.model import PretrainingModel
-    from polymodal.objective import Loss, Objective, View
+    from polymodal.objective import Comparison, Loss, Objective, View
     from polymodal.plugins import Registry
     from polymodal.run import Run, load
     from polymodal.source import Source
@@ -59,7 +59,7 @@ _HOME = {
     "Layout": "layout",
     "Method": "method", "Tracker": "method",
     "PretrainingModel": "model",
-    "Loss": "objective", "Objective": "objective", "View": "objective",
+    "Comparison": "objective", "Loss": "objective", "Objective": "objective", "View": "objective",
     "Registry": "plugins",
     "Run": "run", "load": "run",
     "Source": "source",
@@ -73,11 +73,12 @@ _HOME = {
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "Batch", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath", "FolderPath",
-    "FromRun", "Fusion", "Layout", "Loss", "Method", "ModuleName", "NO_TAPS", "Need", "Objective",
-    "ObjectiveName", "PretrainingModel", "Probe", "Reader", "Registry", "Run", "Score", "Skipped",
-    "Source", "SourceName", "Step", "StreamInfo", "StreamName", "Taps", "Teacher", "TokenSpec",
-    "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View", "attend", "load",
+    "Batch", "Comparison", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath",
+    "FolderPath", "FromRun", "Fusion", "Layout", "Loss", "Method", "ModuleName", "NO_TAPS", "Need",
+    "Objective", "ObjectiveName", "PretrainingModel", "Probe", "Reader", "Registry", "Run", "Score",
+    "Skipped", "Source", "SourceName", "Step", "StreamInfo", "StreamName", "Taps", "Teacher",
+    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
+    "attend", "load",
 ]  # fmt: skip
 
 

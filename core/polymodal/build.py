@@ -23,7 +23,7 @@ from polymodal.loader import StreamReading
 from polymodal.method import Method, Tracker
 from polymodal.model import PretrainingModel, stream_info
 from polymodal.noise import hash_words
-from polymodal.objective import Objective, View
+from polymodal.objective import Comparison, Objective, View
 from polymodal.options import blamed, check_options, convert
 from polymodal.origin import Origin, Problem, one_line
 from polymodal.plugins import Plugins, installed
@@ -316,7 +316,8 @@ class Builder:
                     hint = nearest(used, config.modules)
                     text = f"no module is called {used!r} under 'modules'.{hint}"
                     self._problems.append((_place(where, slot, used), text))
-            if not objective.separable and config.trainer.accumulate > 1:
+            whole = not objective.separable and not isinstance(objective, Comparison)
+            if whole and config.trainer.accumulate > 1:
                 text = (
                     f"{slot.use} compares the samples of a batch with each other, so a batch "
                     f"can't be cut into {config.trainer.accumulate} parts; set accumulate to 1"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.errors import PolymodalError
+from polymodal.errors import DataError, PolymodalError
 
 if TYPE_CHECKING:
     from polymodal.plugins import Plugin
@@ -163,6 +163,27 @@ def embed(
         _print_json(found)
     else:
         typer.echo(f"{found['rows']} vectors of width {found['width']} are in {out}")
+
+
+@app.command()
+def ledger(run: RunPath, as_json: AsJson = False) -> None:
+    """Show what each part of a step cost, of a run trained with trainer.ledger_every."""
+    from polymodal.ledger import summarize
+    from polymodal.run import RunDirectory
+    from polymodal.tables import ledger_tables
+
+    directory = RunDirectory(run)
+    records = directory.lines("ledger.jsonl")
+    if not records:
+        raise DataError(
+            f"{directory.path / 'ledger.jsonl'} has no measured step; train with "
+            "trainer.ledger_every=100, say, and for at least as many steps"
+        )
+    found = summarize(records)
+    if as_json:
+        _print_json(found)
+    else:
+        ledger_tables(found)
 
 
 @app.command()

@@ -151,10 +151,19 @@ class TrainerConfig(Section):
     gradient_checkpointing: bool = False
     ema: float | None = Field(None, gt=0, lt=1)  # decay of an average of the weights
     log_every: int = Field(10, ge=1)
+    ledger_every: int | None = Field(None, ge=1)  # measure what the parts of such steps cost
     evaluate_every: int | None = Field(None, ge=1)
     evaluate_untrained: bool = True  # measure the model before its first step, for comparison
     checkpoint_every: int | None = Field(None, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        if self.ledger_every is not None and self.strategy == "fsdp":
+            raise ValueError(
+                "ledger_every needs the strategy ddp: it takes gradients of whole weights"
+            )
+        return self
 
 
 class PluginsConfig(Section):

@@ -8,12 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.batch import Batch
+from polymodal.caching import Compared, Vectors, compare_all
 from polymodal.component import StreamInfo, TokenSpec
 from polymodal.distributed import is_shard, world_size
 from polymodal.encoder import Encoder
 from polymodal.errors import nearest
 from polymodal.method import Method
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Comparison, Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Encoded, Tokens
 
@@ -97,6 +98,37 @@ class PretrainingModel(nn.Module):
             raise KeyError(f"No objective is called {name!r}.{nearest(name, self.objectives)}")
         return cast(Objective, self.objectives[name])
 
+    def comparison(self, name: str) -> Comparison:
+        """Return an objective that is a comparison."""
+        return cast(Comparison, self.objective(name))
+
+    def compare(
+        self,
+        batch: Batch,
+        vectors: Mapping[str, Sequence[Vectors]] | None = None,
+        *,
+        objectives: Sequence[str],
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """Return the vectors that comparisons see of a micro-batch, or what comes of all vectors.
+
+        Args:
+            batch: a micro-batch.
+            vectors: of every micro-batch, by objective; those of `batch` are made unless given.
+            objectives: comparisons.
+            arguments: of `forward`.
+        """
+        step = Step(self, batch, **arguments)
+        found: dict[str, Any] = {}
+        for name in objectives:
+            step.objective = name
+            objective = self.comparison(name)
+            if vectors is None:
+                found[name] = objective.vectors(step)
+            else:
+                found[name] = compare_all(objective, step, vectors[name])
+        return found
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode; frozen encoders stay in evaluation mode."""
         super().train(mode)
@@ -114,6 +146,7 @@ class PretrainingModel(nn.Module):
         objectives: Sequence[str] | None = None,
         phase: str | None = None,
         repeat: int = 0,
+        compared: Mapping[str, Compared] | None = None,
     ) -> dict[str, Loss]:
         """Return the loss of each objective (or of those named) over a batch.
 
@@ -125,6 +158,8 @@ class PretrainingModel(nn.Module):
             objectives: the ones to compute; all unless given. The same on every rank.
             phase: "objective/phase": the loss of this phase instead.
             repeat: of the phase's updates in this step, from 0.
+            compared: objectives that were compared over several micro-batches, of which this is
+                one. They come first, so that dropout is what it was when their vectors were made.
         """
         step = Step(self, batch, number=number, total=total, seed=seed, repeat=repeat)
         losses = {}
@@ -132,9 +167,16 @@ class PretrainingModel(nn.Module):
             step.objective, _, name = phase.partition("/")
             losses[step.objective] = self.objective(step.objective).phase_loss(step, name)
         else:
-            for name in self.objectives if objectives is None else objectives:
+            compared = compared or {}
+            names = self.objectives if objectives is None else objectives
+            for name in sorted(names, key=lambda name: name not in compared):
                 step.objective = name
-                losses[name] = self.objective(name)(step)
+                found = compared.get(name)
+                losses[name] = (
+                    self.objective(name)(step)
+                    if found is None
+                    else found.again(self.comparison(name), step)
+                )
         if world_size() > 1 and losses:
             # DDP and FSDP wait for a gradient of every parameter; give each one a zero.
             first = next(iter(losses))

@@ -72,7 +72,7 @@ class Objective(nn.Module, ABC):
 
     separable: bool = True
     """Whether the loss of a batch is the sum of the losses of its parts. A contrastive loss is
-    not: the loop refuses to cut its batch into micro-batches."""
+    not: the loop refuses to cut its batch into micro-batches, unless it is a `Comparison`."""
 
     @abstractmethod
     def needs(self) -> Mapping[str, Need]:
@@ -142,3 +142,30 @@ class Objective(nn.Module, ABC):
 
     def after_update(self, step: "Step") -> None:
         """Follow an optimiser step: move EMA teachers, fill queues. State belongs in buffers."""
+
+
+class Comparison(Objective):
+    """A task that compares the samples of a batch with each other, by a few vectors of each.
+
+    Splitting it in two lets the loop cut its batch into micro-batches all the same: vectors of all
+    are made first, without gradients, then compared, then made again to take the gradient on (Gao
+    et al., 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup").
+    """
+
+    separable = False
+
+    @abstractmethod
+    def vectors(self, step: "Step") -> tuple[Tensor, ...]:
+        """Return what a batch's samples are compared by: tensors of any number of rows.
+
+        Those of several micro-batches are laid end to end, each tensor for itself. They may depend
+        on tokens and weights, not on other samples.
+        """
+
+    @abstractmethod
+    def compare(self, step: "Step", vectors: tuple[Tensor, ...]) -> Loss:
+        """Return the loss over these rows and those of other ranks (`step.gather`)."""
+
+    def forward(self, step: "Step") -> Loss:
+        """Return the loss over this step's rows, and how many there were."""
+        return self.compare(step, self.vectors(step))

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
+from polymodal.caching import Compared, Vectors
 from polymodal.config import Config
-from polymodal.distributed import any_over_ranks, placed, sum_over_ranks, world_size
+from polymodal.distributed import any_over_ranks, placed, rank, sum_over_ranks, world_size
 from polymodal.freezing import parameter_groups
 from polymodal.model import PretrainingModel, total_loss
-from polymodal.objective import Loss
+from polymodal.noise import hash_words
+from polymodal.objective import Comparison, Loss
 from polymodal.parallel import last_backward, parallel
 from polymodal.schedule import learning_rate, weight_decay
 from polymodal.step import Step
@@ -93,13 +95,16 @@ class Optimization:
     def _gradients(
         self, batches: Sequence[Batch], arguments: Mapping[str, Any]
     ) -> list[dict[str, Loss]]:
-        counts = self._counts(batches, arguments) if len(batches) > 1 else None
-        dtype = _DTYPES[self.config.trainer.precision]
+        compared = self._compared(batches, arguments) if len(batches) > 1 else []
+        counts = self._counts(batches, arguments, compared) if len(batches) > 1 else None
         found = []
         for place, batch in enumerate(batches):
+            if compared:
+                self._seed(place, arguments)
             with last_backward(self.call, place == len(batches) - 1):
-                with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
-                    losses = self.call(batch, **arguments)
+                with self.autocast():
+                    more = {"compared": compared[place]} if compared else {}
+                    losses = self.call(batch, **arguments, **more)
                 if counts is None:
                     counts = self._over_ranks({n: loss.count for n, loss in losses.items()})
                 # DDP and FSDP average over ranks what should be summed.
@@ -107,6 +112,36 @@ class Optimization:
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
             found.append(losses)
         return found
+
+    def _compared(
+        self, batches: Sequence[Batch], arguments: Mapping[str, Any]
+    ) -> list[dict[str, Compared]]:
+        """Return what comparisons make of all micro-batches, for each; empty without any."""
+        names = [
+            name
+            for name in arguments.get("objectives", ())
+            if isinstance(self.model.objective(name), Comparison)
+        ]
+        if not names:
+            return []
+        vectors: dict[str, list[Vectors]] = {name: [] for name in names}
+        asked = {**arguments, "objectives": names}
+        with torch.no_grad(), self.autocast():
+            for place, batch in enumerate(batches):
+                self._seed(place, arguments)
+                for name, each in self.model.compare(batch, **asked).items():
+                    vectors[name].append(each)
+            found = self.model.compare(batches[0], vectors, **asked)
+        return [{name: found[name][place] for name in names} for place in range(len(batches))]
+
+    def _seed(self, place: int, arguments: Mapping[str, Any]) -> None:
+        """Let a micro-batch's dropout be the same in both of its passes."""
+        torch.manual_seed(hash_words(self.config.seed, "micro", arguments["number"], rank(), place))
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which losses are computed."""
+        dtype = _DTYPES[self.config.trainer.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def _update(self, key: str) -> Tensor:
         optimizer = self.optimizers[key]
@@ -128,14 +163,22 @@ class Optimization:
         whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return whole
 
-    def _counts(self, batches: Sequence[Batch], arguments: Mapping[str, Any]) -> Counts:
+    def _counts(
+        self,
+        batches: Sequence[Batch],
+        arguments: Mapping[str, Any],
+        compared: Sequence[Mapping[str, Compared]],
+    ) -> Counts:
         """Return each objective's targets over all micro-batches, before the first backward."""
         known = {key: arguments[key] for key in ("number", "total", "seed")}
         totals: dict[str, Any] = {}
+        if compared:
+            totals = {name: each.loss.count for name, each in compared[0].items()}
+        others = [name for name in arguments.get("objectives", ()) if name not in totals]
         for batch in batches:
             unsure = []
             view = Step(self.model, batch, **known)
-            for name in arguments.get("objectives", ()):
+            for name in others:
                 view.objective = name
                 count = self.model.objective(name).count(view)
                 if count is None:

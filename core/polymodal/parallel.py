@@ -117,7 +117,8 @@ def shard(model: PretrainingModel, device: torch.device) -> None:
             for block in part.blocks:
                 fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    register_fsdp_forward_method(model, "encode")
+    for method in ("encode", "compare"):
+        register_fsdp_forward_method(model, method)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.batch import Batch
-from polymodal.distributed import gather_rows, holding_gradients
+from polymodal.distributed import gather_rows, holding_gradients, sum_over_ranks
 from polymodal.encoder import NO_TAPS, Encoder, Taps
 from polymodal.layout import Layout
 from polymodal.noise import uniform
@@ -112,6 +112,10 @@ class Step:
         """Return the rows of all ranks, first rank first, with gradients back to each."""
         # In evaluation each rank goes through all the data by itself.
         return gather_rows(rows) if self.training else rows
+
+    def sum(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the sum of a tensor over all ranks, without gradients."""
+        return sum_over_ranks(values) if self.training else values
 
     def grad(self, output: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return d output / d inputs inside a forward pass; zero where nothing depends on it."""

@@ -45,6 +45,31 @@ def score_table(rows: Sequence[Mapping[str, Any]]) -> None:
     _print(table)
 
 
+def ledger_tables(ledger: Mapping[str, Any]) -> None:
+    """Print what the parts of a step cost, and how the objectives' gradients agree."""
+    numbers = ("tokens", "forward ms", "backward ms", "ms", "share", "saved MB", "gradient norm")
+    parts = _table(
+        f"A step, over {ledger['measured_steps']} measured", "part", "", *numbers, right=numbers
+    )
+    for line in ledger["parts"]:
+        passes = [line.get("forward"), line.get("backward"), line["seconds"]]
+        norm, saved = line.get("gradient_norm"), line.get("saved")
+        parts.add_row(
+            line["part"], line["of"], f"{line['tokens']:,.0f}" if "tokens" in line else "",
+            *("" if each is None else f"{1000 * each:.2f}" for each in passes),
+            f"{line['share']:.1%}", "" if saved is None else f"{saved / 1e6:.2f}",
+            "" if norm is None else f"{norm:.3g}",
+        )  # fmt: skip
+    whole = f"{1000 * ledger['step']:.2f}"
+    parts.add_row(
+        "the step, by the clock", "", "", "", "", whole, f"{ledger['sum'] / ledger['step']:.1%}"
+    )
+    cosines = _table("Gradients", "of", "and", "cosine", "samples", right=("cosine", "samples"))
+    for pair in ledger["cosines"]:
+        cosines.add_row(*pair["of"], f"{pair['value']:+.3f}", str(pair["samples"]))
+    _print(parts, *([cosines] if ledger["cosines"] else []))
+
+
 def plan_tables(plan: Mapping[str, Any]) -> None:
     """Print what a config would train."""
     count = "parameters"

@@ -21,6 +21,7 @@ from polymodal.distributed import rank, world_size
 from polymodal.errors import DataError
 from polymodal.evaluation import Score
 from polymodal.fitting import fit_tokenizers
+from polymodal.ledger import Ledger
 from polymodal.loader import PackedDataset, load_batches, token_counts
 from polymodal.metrics import Window, plain
 from polymodal.noise import hash_words
@@ -111,6 +112,9 @@ class Training:
         self.model.to(self.device)
         self._adjust_blocks()
         self.optimization = Optimization(self.model, config, self.device)
+        self.ledger = Ledger(
+            self.model, config.trainer.ledger_every, self.optimization.autocast, self.device
+        )
         self.average = WeightAverage(self.model, config.trainer.ema) if config.trainer.ema else None
         self.step = 0  # optimisation steps done
         self.position = 0  # samples drawn
@@ -170,6 +174,7 @@ class Training:
         if rank() == 0:
             self.directory.cut("metrics.jsonl", self.step)
             self.directory.cut("skipped.jsonl", self.step)
+            self.directory.cut("ledger.jsonl", self.step)
         barrier()
 
     def save(self) -> None:
@@ -265,6 +270,7 @@ class Training:
 
     def _train(self) -> list[dict[str, Any]]:
         config, trainer, model = self.config, self.config.trainer, self.model
+        ledger = self.ledger
         report = ProgressReport(self.total, done=self.step, quiet=self.quiet or rank() > 0)
         untrained = self._untrained(report)
         model.train()
@@ -272,10 +278,12 @@ class Training:
         window = Window()
         with report:
             while self.step < self.total:
+                number = self.step
+                ledger.begin(number)
                 began = time.perf_counter()
                 refs, micro_batches = next(data)
                 window.waited += time.perf_counter() - began
-                number = self.step
+                ledger.lap("waiting")
                 # Dropout draws from torch's generator: seeding it by the step makes resuming exact.
                 torch.manual_seed(hash_words(config.seed, "step", number, rank()))
                 names = self._objectives_of(number)
@@ -283,7 +291,10 @@ class Training:
                     method.before_step(number, self.total)  # type: ignore[operator]
                 self._note_skipped(micro_batches, refs)
                 steps = [self._to_device(batch) for batch in micro_batches]
+                ledger.lap("moving")
+                ledger.measure(steps[0], names, number, total=self.total, seed=config.seed)
                 losses = self.optimization.backward(steps, names, number=number, total=self.total)
+                ledger.lap("passes")
                 for batch, found in zip(steps, losses, strict=True):
                     window.add(batch, found)
                 if self.device.type == "cpu":
@@ -297,6 +308,9 @@ class Training:
                     model.objective(name).after_update(after)
                 for method in model.methods.values():
                     method.after_update(after)  # type: ignore[operator]
+                ledger.lap("update")
+                if (costs := ledger.end(number, len(steps))) and rank() == 0:
+                    self.directory.append("ledger.jsonl", [costs])
                 self.step, self.position = number + 1, refs.stop
                 report.step(self.step)
                 if self.step % trainer.log_every == 0 or self.step == self.total:

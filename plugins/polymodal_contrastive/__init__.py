@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
     from polymodal_contrastive.losses import info_nce, siglip_loss
+    from polymodal_contrastive.symmetric import symmetric_info_nce
     from polymodal_contrastive.transport import alignment, optimal_transport
 
 _HOME = {
     "alignment": "transport", "info_nce": "losses", "optimal_transport": "transport",
-    "siglip_loss": "losses",
+    "siglip_loss": "losses", "symmetric_info_nce": "symmetric",
 }  # fmt: skip
 
-__all__ = ["alignment", "info_nce", "optimal_transport", "siglip_loss"]
+__all__ = ["alignment", "info_nce", "optimal_transport", "siglip_loss", "symmetric_info_nce"]
 
 polymodal_interface = 1
 

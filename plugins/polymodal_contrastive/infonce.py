@@ -2,37 +2,40 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Comparison, Loss
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import info_nce
 from polymodal_contrastive.pairs import (
     HeadKind,
     Projections,
+    by_pair,
     check_streams,
     compared,
     fields_read,
     log_scale,
     needed,
+    pair_vectors,
     sides,
 )
+from polymodal_contrastive.symmetric import symmetric_info_nce
 
 LARGEST_SCALE = 100.0
 
 
-class InfoNCE(Objective):
+class InfoNCE(Comparison):
     """Contrast two or more streams by their samples' pooled vectors (Radford et al., 2021).
 
     A pair of streams is compared over the samples that have both; those of all ranks are each
     other's negatives. The count is these rows, added over pairs. The temperature is kept as the
-    log of its inverse, in one element, bounded by 100 as in CLIP. Not separable: a batch must not
-    be cut into micro-batches.
+    log of its inverse, in one element, bounded by 100 as in CLIP.
 
     Args:
         info: the streams.
@@ -46,14 +49,12 @@ class InfoNCE(Objective):
         learn_temperature: whether it is trained.
         same: a stream or a field; samples equal in it are no negatives of each other (captions
             that repeat, class names).
-        tile: build the similarity matrix by so many rows at a time: memory grows with the batch
-            instead of its square, and the gradients are the same.
+        tile: build the similarity matrix by so many rows at a time, 16 million entries unless
+            given: memory grows with the batch instead of its square.
 
     Raises:
         ValueError: unknown or repeated streams, both anchor and pairs, a bad number.
     """
-
-    separable = False
 
     def __init__(
         self,
@@ -92,26 +93,22 @@ class InfoNCE(Objective):
         """Return the field that `same` names."""
         return self.read
 
-    def forward(self, step: Step) -> Loss:
-        """Return the loss over the rows of every pair that have both streams."""
+    def vectors(self, step: Step) -> tuple[Tensor, ...]:
+        """Return the vectors of every pair's samples that have both streams, and their keys."""
+        return pair_vectors(step, self.pairs, self.projections, self.same)
+
+    def compare(self, step: Step, vectors: tuple[Tensor, ...]) -> Loss:
+        """Return the loss over the rows of every pair."""
         scale = self.log_scale.clamp(max=math.log(LARGEST_SCALE)).exp()
         total, correct, count = scale.new_zeros(()), scale.new_zeros(()), 0
-        for pair in self.pairs:
-            both = sides(step, pair, self.projections, self.same)
-            directions = [(0, 1), (1, 0)] if self.symmetric else [(0, 1)]
-            for one, other in directions:
-                loss, right = info_nce(
-                    both.here[one],
-                    both.everywhere[other],
-                    scale=scale,
-                    first=both.first,
-                    anchor_keys=both.keys_here,
-                    candidate_keys=both.keys_everywhere,
-                    tile=self.tile,
-                )
-                total = total + loss / len(directions)
-                correct = correct + right / len(directions)
-            count += both.count
+        for one, other, keys in by_pair(vectors):
+            both = sides(step, one, other, keys)
+            options: dict[str, Any] = {**vars(both), "scale": scale, "tile": self.tile}
+            if self.symmetric:
+                loss, right = symmetric_info_nce(**options, add=step.sum)
+            else:
+                loss, right = info_nce(**options)
+            total, correct, count = total + loss, correct + right, count + len(one)
         metrics = {"accuracy": (correct, count), "temperature": (1 / scale.detach().sum(), 1)}
         return Loss(total, count, metrics)
 

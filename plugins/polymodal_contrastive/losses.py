@@ -1,11 +1,12 @@
 """InfoNCE and the sigmoid loss as pure functions, whole or tiled.
 
-Both score every anchor against every candidate. Anchor i's partner is candidate `first + i`: with
+They score every anchor against every candidate. Anchor i's partner is candidate `first + i`: with
 the candidates of all ranks laid end to end, `first` is where this rank's begin, and the sum of the
 ranks' totals is the total of one process on the joined batch.
 
-Whole, they build a matrix of anchors by candidates. With `tile` they build `tile` of its rows at a
-time and take the gradient on the way, so that memory grows with the batch and not with its square.
+They build `tile` rows of the matrix of anchors by candidates at a time and take the gradient on the
+way, so that memory grows with the batch and not with its square. Unless given, a tile is as many
+rows as make 16 million entries: small batches are one tile.
 """
 
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+_ENTRIES = 1 << 24
 
 Correct = Float[Tensor, ""]
 """How many anchors were told right."""
@@ -112,12 +115,20 @@ def _scored(
         anchors, candidates = single(anchors), single(candidates)
         numbers = torch.cat([torch.as_tensor(s).to(anchors).reshape(1) for s in scalars])
         targets = torch.arange(anchors.shape[0], device=anchors.device) + first
-        if tile is not None:
+        size = tile_rows(anchors.shape[0], candidates.shape[0], tile)
+        if tile is not None or size < anchors.shape[0]:
             return _Tiled.apply(
-                anchors, candidates, numbers, part, targets, anchor_keys, candidate_keys, tile
+                anchors, candidates, numbers, part, targets, anchor_keys, candidate_keys, size
             )
-        same = _same(anchor_keys, candidate_keys, targets)
+        same = None
+        if anchor_keys is not None and candidate_keys is not None:
+            same = same_key(anchor_keys, candidate_keys, targets)
         return part(anchors, candidates, numbers, targets, same)
+
+
+def tile_rows(anchors: int, candidates: int, tile: int | None) -> int:
+    """Return how many rows of the matrix to build at a time: `tile`, or 16 million entries."""
+    return tile or max(1, min(anchors, _ENTRIES // max(candidates, 1)))
 
 
 def single(rows: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -125,10 +136,12 @@ def single(rows: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
 
 
-def _same(anchor_keys: Tensor | None, candidate_keys: Tensor | None, targets: Tensor) -> Any:
-    """Which pairs have one key without being partners."""
-    if anchor_keys is None or candidate_keys is None:
-        return None
+def same_key(
+    anchor_keys: Int[Tensor, " anchor"],
+    candidate_keys: Int[Tensor, " candidate"],
+    targets: Int[Tensor, " anchor"],
+) -> Bool[Tensor, "anchor candidate"]:
+    """Return which pairs have one key without being partners."""
     place = torch.arange(candidate_keys.shape[0], device=targets.device)
     return (anchor_keys[:, None] == candidate_keys) & (place != targets[:, None])
 
@@ -157,9 +170,10 @@ class _Tiled(torch.autograd.Function):
             inputs = [sources[0][rows], sources[1].detach(), sources[2].detach()]
             for each in inputs:
                 each.requires_grad_(wanted)
-            keys = None if anchor_keys is None else anchor_keys[rows]
+            same = None
+            if anchor_keys is not None and candidate_keys is not None:
+                same = same_key(anchor_keys[rows], candidate_keys, targets[rows])
             with torch.set_grad_enabled(wanted):
-                same = _same(keys, candidate_keys, targets[rows])
                 value, right = part(inputs[0], inputs[1], inputs[2], targets[rows], same)
             total, correct = total + value.detach(), correct + right
             if wanted:

@@ -1,7 +1,7 @@
 """What contrastive objectives share: heads, which streams are compared, and both sides' rows."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -24,14 +24,16 @@ HeadKind = Literal["linear", "mlp", "none"]
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """The rows of two streams that one loss compares: this rank's, and those of all ranks."""
+    """The rows of two streams that one loss compares: this rank's, and the partners of all ranks.
 
-    count: int  # rows on this rank
-    first: Tensor  # int64 []: where this rank's rows begin among all
-    here: tuple[Float[Tensor, "row dim"], Float[Tensor, "row dim"]]
-    everywhere: tuple[Float[Tensor, "all_rows dim"], Float[Tensor, "all_rows dim"]]
-    keys_here: Int[Tensor, " row"] | None  # rows with one key are no negatives of each other
-    keys_everywhere: Int[Tensor, " all_rows"] | None
+    Row i's partner is candidate `first + i`. Rows with one key are no negatives of each other.
+    """
+
+    anchors: Float[Tensor, "row dim"]
+    candidates: Float[Tensor, "all_rows dim"]
+    first: Int[Tensor, ""]
+    anchor_keys: Int[Tensor, " row"] | None
+    candidate_keys: Int[Tensor, " all_rows"] | None
 
 
 def check_streams(info: Mapping[str, StreamInfo], streams: Sequence[str], *, least: int) -> None:
@@ -131,35 +133,42 @@ def _head(width: int, dim: int, kind: HeadKind) -> nn.Module:
     return nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
 
 
-def sides(
-    step: Step, pair: tuple[str, str], projections: Projections, same: str | None = None
-) -> Sides:
-    """Return the rows of the samples that have both streams, from here and from all ranks.
+def pair_vectors(
+    step: Step, pairs: Sequence[tuple[str, str]], projections: Projections, same: str | None = None
+) -> tuple[Tensor, ...]:
+    """Return the rows of the samples that have both streams: three tensors a pair.
 
-    One collective call carries both streams' vectors, the rank each row came from, and its key.
+    They are both streams' vectors, and the samples' keys: of no columns unless `same` is given.
     """
-    rows = step.rows_with(*pair)
-    encoded = [step.encode(stream) for stream in pair]
-    device = encoded[0].pooled.device
-    index = torch.tensor(rows, dtype=torch.int64, device=device)
-    here = [
-        projections(stream, each.pooled_rows()[index])
-        for stream, each in zip(pair, encoded, strict=True)
-    ]
-    columns = [*here]
-    keys = None if same is None else sample_keys(step, same)[index]
-    if keys is not None:
-        columns.append(_split(keys).to(here[0].dtype))
-    everywhere, first = gathered(step, torch.cat(columns, dim=1))
-    dim = here[0].shape[1]
-    return Sides(
-        count=len(rows),
-        first=first,
-        here=(here[0], here[1]),
-        everywhere=(everywhere[:, :dim], everywhere[:, dim : 2 * dim]),
-        keys_here=keys,
-        keys_everywhere=None if keys is None else _united(everywhere[:, 2 * dim :].detach()),
-    )
+    keys = None if same is None else sample_keys(step, same)
+    found: list[Tensor] = []
+    for pair in pairs:
+        encoded = [step.encode(stream) for stream in pair]
+        device = encoded[0].pooled.device
+        index = torch.tensor(step.rows_with(*pair), dtype=torch.int64, device=device)
+        for stream, each in zip(pair, encoded, strict=True):
+            found.append(projections(stream, each.pooled_rows()[index]))
+        found.append(index.new_zeros(len(index), 0) if keys is None else keys[index, None])
+    return tuple(found)
+
+
+def by_pair(vectors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield both streams' vectors and the keys, if any, of every pair of `pair_vectors`."""
+    for start in range(0, len(vectors), 3):
+        one, other, keys = vectors[start : start + 3]
+        yield one, other, keys[:, 0] if keys.shape[1] else None
+
+
+def sides(step: Step, one: Tensor, other: Tensor, keys: Tensor | None) -> Sides:
+    """Return the first stream's rows from here and the second's from all ranks.
+
+    One collective call carries the vectors, the rank each row came from, and its key.
+    """
+    columns = other if keys is None else torch.cat([other, _split(keys).to(other.dtype)], dim=1)
+    everywhere, first = gathered(step, columns)
+    dim = other.shape[1]
+    found = None if keys is None else _united(everywhere[:, dim:].detach())
+    return Sides(one, everywhere[:, :dim], first, keys, found)
 
 
 def gathered(

@@ -2,34 +2,38 @@
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective
+from polymodal.distributed import world_size
+from polymodal.objective import Comparison, Loss
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import siglip_loss
 from polymodal_contrastive.pairs import (
     HeadKind,
     Projections,
+    by_pair,
     check_streams,
     compared,
     fields_read,
     needed,
+    pair_vectors,
     sides,
 )
+from polymodal_contrastive.ring import siglip_ring
 
 
-class SigLIP(Objective):
+class SigLIP(Comparison):
     """Contrast two or more streams pair by pair, without a softmax over the batch (Zhai et al.).
 
     The loss of "Sigmoid loss for language image pre-training" (2023), eq. 1: it adds up all pairs
     of rows, of all ranks, and its count is the rows. Scale and bias are learned (section 3.2). A
-    pair of streams is scored once, not in both directions. Not separable: a batch must not be cut
-    into micro-batches.
+    pair of streams is scored once, not in both directions.
 
     Args:
         info: the streams.
@@ -41,13 +45,14 @@ class SigLIP(Objective):
         scale: of the similarities at the start.
         bias: added to them at the start; low, since most pairs don't belong together.
         same: a stream or a field; samples equal in it are left out as negatives of each other.
-        tile: build the similarity matrix by so many rows at a time.
+        tile: build the similarity matrix by so many rows at a time, 16 million entries unless
+            given.
+        exchange: what ranks do with each other's vectors: "gather" them all, or pass them round in
+            a "ring", a rank's at a time, which takes less memory and more steps.
 
     Raises:
         ValueError: unknown or repeated streams, both anchor and pairs, a bad number.
     """
-
-    separable = False
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class SigLIP(Objective):
         bias: float = -10.0,
         same: str | None = None,
         tile: int | None = None,
+        exchange: Literal["gather", "ring"] = "gather",
     ):
         super().__init__()
         check_streams(info, streams, least=2)
@@ -75,6 +81,7 @@ class SigLIP(Objective):
         self.needed = needed(info, streams, same)
         self.read = fields_read(info, same)
         self.tile = tile
+        self.exchange = exchange
         self.projections = Projections(info, streams, dim=dim, heads=heads)
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))
         self.bias = nn.Parameter(torch.tensor([float(bias)]))
@@ -87,27 +94,28 @@ class SigLIP(Objective):
         """Return the field that `same` names."""
         return self.read
 
-    def forward(self, step: Step) -> Loss:
-        """Return the loss over the rows of every pair that have both streams."""
-        scale = self.log_scale.exp()
+    def vectors(self, step: Step) -> tuple[Tensor, ...]:
+        """Return the vectors of every pair's samples that have both streams, and their keys."""
+        return pair_vectors(step, self.pairs, self.projections, self.same)
+
+    def compare(self, step: Step, vectors: tuple[Tensor, ...]) -> Loss:
+        """Return the loss over the rows of every pair."""
+        scale, bias = self.log_scale.exp(), self.bias
         total, correct, count = scale.new_zeros(()), scale.new_zeros(()), 0
-        for pair in self.pairs:
-            both = sides(step, pair, self.projections, self.same)
-            loss, right = siglip_loss(
-                both.here[0],
-                both.everywhere[1],
-                scale=scale,
-                bias=self.bias,
-                first=both.first,
-                anchor_keys=both.keys_here,
-                candidate_keys=both.keys_everywhere,
-                tile=self.tile,
-            )
-            total, correct, count = total + loss, correct + right, count + both.count
+        ring = self.exchange == "ring" and step.training and world_size() > 1
+        for one, other, keys in by_pair(vectors):
+            if ring:
+                loss, right = siglip_ring(
+                    one, other, scale=scale, bias=bias, keys=keys, tile=self.tile
+                )
+            else:
+                both = sides(step, one, other, keys)
+                loss, right = siglip_loss(**vars(both), scale=scale, bias=bias, tile=self.tile)
+            total, correct, count = total + loss, correct + right, count + len(one)
         metrics = {
             "accuracy": (correct, count),
             "scale": (scale.detach().sum(), 1),
-            "bias": (self.bias.detach().sum(), 1),
+            "bias": (bias.detach().sum(), 1),
         }
         return Loss(total, count, metrics)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective, View
+from polymodal.objective import Comparison, Loss, View
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_contrastive.losses import info_nce, single
@@ -16,12 +16,12 @@ from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projector import projector
 
 
-class SimCLR(Objective):
+class SimCLR(Comparison):
     """Contrast two views of each sample with all other views of the batch (NT-Xent, eq. 1).
 
     The views are the stream itself and a second draw of its tokenizer's random augmentation:
     without augmentation there is nothing to learn. The views of all ranks are each other's
-    negatives; each view is one count. Not separable: a batch must not be cut into micro-batches.
+    negatives; each view is one count.
 
     Args:
         info: the streams.
@@ -34,8 +34,6 @@ class SimCLR(Objective):
     Raises:
         ValueError: an unknown stream, or a number that must be above 0.
     """
-
-    separable = False
 
     def __init__(
         self,
@@ -67,16 +65,23 @@ class SimCLR(Objective):
         """Return the second view."""
         return {"again": View(self.stream)}
 
-    def forward(self, step: Step) -> Loss:
-        """Return the loss over both views of every sample that has the stream."""
-        pooled = torch.cat([each.pooled_rows() for each in both_views(step, self.stream)])
-        rows = torch.tensor(step.rows_with(self.stream), dtype=torch.int64, device=pooled.device)
-        index = torch.cat([rows, rows + step.batch.samples])
-        one, other = self._project(pooled[index]).chunk(2)
+    def vectors(self, step: Step) -> tuple[Tensor, ...]:
+        """Return the pooled rows of both views of every sample that has the stream.
+
+        The projector comes later: its batch norm sees all samples.
+        """
+        seen = both_views(step, self.stream)
+        device = seen[0].pooled.device
+        rows = torch.tensor(step.rows_with(self.stream), dtype=torch.int64, device=device)
+        return tuple(each.pooled_rows()[rows] for each in seen)
+
+    def compare(self, step: Step, vectors: tuple[Tensor, ...]) -> Loss:
+        """Return the loss over both views of every sample."""
+        one, other = self._project(torch.cat(vectors)).chunk(2)
         everywhere, first = gathered(step, torch.cat([one, other], dim=1))
         ones, others = everywhere.chunk(2, dim=1)
-        number = torch.arange(len(everywhere), device=pooled.device)
-        here, candidates = number[: len(rows)] + first, number.repeat(2)
+        number = torch.arange(len(everywhere), device=one.device)
+        here, candidates = number[: len(one)] + first, number.repeat(2)
         total, correct = one.new_zeros(()), one.new_zeros(())
         for anchors, partners, own in ((one, others, ones), (other, ones, others)):
             # An anchor itself is among `own`: its key is the partner's, so it is left out.
@@ -89,7 +94,7 @@ class SimCLR(Objective):
                 candidate_keys=candidates,
             )
             total, correct = total + loss, correct + right
-        count = 2 * len(rows)
+        count = 2 * len(one)
         return Loss(total, count, {"accuracy": (correct, count)})
 
     def count(self, step: Step) -> int:

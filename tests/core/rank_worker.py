@@ -1,9 +1,11 @@
 """Trains on shares of made-up batches, in one process or several, and writes every gradient down.
 
-    [torchrun --nproc-per-node 2] rank_worker.py OUT ddp|fsdp STEPS MICRO_BATCHES [cut]
+    [torchrun --nproc-per-node 2] rank_worker.py OUT ddp|fsdp STEPS MICRO_BATCHES KIND
 
-Each step has another batch, in which samples lack streams at random; every fourth has but one
-objective. OUT gets the whole gradient of each step and the last weights, from rank 0.
+KIND of objectives: "many", "separable" (those of them whose batch may be cut) or "comparisons" (all
+forms of contrastive losses). Each step has another batch, in which samples lack streams at random;
+with "many", every fourth has but one objective. OUT gets the losses and the whole gradient of each
+step and the last weights, from rank 0.
 """
 
 import sys
@@ -17,7 +19,7 @@ from torch import nn
 from polymodal import Encoded, Loss, Need, Objective, Teacher
 from polymodal.batch import Batch
 from polymodal.config import Config
-from polymodal.distributed import gather_rows, is_shard, rank, world_size
+from polymodal.distributed import gather_rows, is_shard, rank, sum_over_ranks, world_size
 from polymodal.model import PretrainingModel
 from polymodal.objective import Phase
 from polymodal.optimization import Optimization
@@ -112,14 +114,36 @@ class Follow(Objective):
         self.centre.lerp_(self.seen.sum(dim=0) / max(len(self.seen), 1), 0.1)
 
 
-def objectives(info):
+def comparisons(info):
+    find = installed().find
+    infonce = find("contrastive.infonce", "objective").load()
+    siglip = find("contrastive.siglip", "objective").load()
+    simclr = find("contrastive.simclr", "objective").load()
+    pair = {"info": info, "streams": ["patches", "words"], "dim": 16}
+    return {
+        "plain": infonce(**pair),
+        "tiled": infonce(**pair, tile=1),
+        "sharp": infonce(**pair, temperature=0.01),
+        "keyed": infonce(**pair, same="words"),
+        "one_way": infonce(**pair, symmetric=False),
+        "three": infonce(info, streams=list(STREAMS), dim=16),
+        "sigmoid": siglip(**pair, same="words"),
+        "ring": siglip(**pair, same="words", exchange="ring"),
+        "tiled_ring": siglip(**pair, exchange="ring", tile=1),
+        "views": simclr(info, stream="patches", dim=16),
+    }
+
+
+def objectives(info, kind):
+    if kind == "comparisons":
+        return comparisons(info)
     find = installed().find
     infonce = find("contrastive.infonce", "objective").load()
     siglip = find("contrastive.siglip", "objective").load()
     tokens = find("masking.tokens", "objective").load()
     mae = find("masking.mae", "objective").load()
     following = find("generation.next_token", "objective").load()
-    return {
+    found = {
         "align": infonce(info, streams=["patches", "words"], dim=16),
         "tiled": infonce(info, streams=["patches", "words"], dim=16, tile=2),
         "pairs": siglip(info, streams=["patches", "words"], dim=16),
@@ -130,16 +154,17 @@ def objectives(info):
         "adversary": Adversary(),
         "follow": Follow(),
     }
+    return {n: each for n, each in found.items() if kind == "many" or each.separable}
 
 
-def model() -> PretrainingModel:
+def model(kind: str) -> PretrainingModel:
     torch.manual_seed(0)
     info = toy_info(STREAMS)
     return PretrainingModel(
         {s: s for s in STREAMS},
         {s: TOY_STREAMS[s].encoder() for s in STREAMS},
         {s: TOY_STREAMS[s].spec for s in STREAMS},
-        objectives=objectives(info),
+        objectives=objectives(info, kind),
     )
 
 
@@ -153,7 +178,8 @@ def step_batch(number: int) -> Batch:
     batch = toy_batch(STREAMS, lengths=lengths, absent=absent, seed=number)
     patches = batch.streams["patches"]
     doubled = patches.with_rows(patches.rows.double())
-    return replace(batch, streams={**batch.streams, "patches": doubled})
+    again = patches.with_rows((patches.rows + 0.1 * patches.rows.flip(1)).double())
+    return replace(batch, streams={**batch.streams, "patches": doubled, "views/again": again})
 
 
 def share(batch: Batch, part: int, parts: int) -> Batch:
@@ -165,39 +191,42 @@ def whole(tensor):
     return tensor.full_tensor() if is_shard(tensor) else tensor
 
 
-def settings(strategy: str, steps: int) -> Config:
+def settings(strategy: str, steps: int, names: list[str]) -> Config:
     slot = {"use": "a.b"}  # only rates are looked up
     return Config.model_validate(
         {
             "streams": {},
             "encoders": dict.fromkeys(STREAMS, slot),
-            "objectives": dict.fromkeys(objectives(toy_info(STREAMS)), slot),
+            "objectives": dict.fromkeys(names, slot),
             "optimizer": {"learning_rate": 1e-3, "epsilon": 0.1, "schedule": "constant"},
             "trainer": {"max_steps": steps, "strategy": strategy},
         }
     )
 
 
-def main(out: str, strategy: str, steps: int, micro: int, cut: bool) -> None:
+def main(out: str, strategy: str, steps: int, micro: int, kind: str) -> None:
     torch.set_default_dtype(torch.float64)  # rounding alone would add up over the steps
-    optimization = Optimization(model(), settings(strategy, steps), torch.device("cpu"))
-    trained = optimization.model
+    trained = model(kind)
+    names = list(trained.objectives)
+    optimization = Optimization(trained, settings(strategy, steps, names), torch.device("cpu"))
     if strategy == "fsdp" and world_size() > 1:
         blocks = [b for m in trained.modules() if isinstance(m, Transformer) for b in m.blocks]
         assert blocks and all(is_shard(p) for p in trained.parameters())
         local = sum(p.to_local().numel() for p in trained.parameters())
         assert local < 0.7 * sum(p.numel() for p in trained.parameters())
-    names = list(trained.objectives)
     first, parts = rank() * micro, world_size() * micro
     written = {}
     for number in range(steps):
         # One objective, or several that change from step to step.
-        drawn = names[number % 3 :: 3] if number % 4 else [names[number % len(names)]]
-        if cut:  # those that compare samples with each other can't be
-            drawn = [name for name in names if trained.objective(name).separable]
+        drawn = names
+        if kind == "many":
+            drawn = names[number % 3 :: 3] if number % 4 else [names[number % len(names)]]
         batch = step_batch(number)
         batches = [share(batch, first + m, parts) for m in range(micro)]
-        optimization.backward(batches, drawn, number=number, total=steps)
+        losses = optimization.backward(batches, drawn, number=number, total=steps)
+        for name in drawn:
+            total = torch.stack([found[name].total.detach() for found in losses]).sum()
+            written[f"{number}/loss of {name}"] = sum_over_ranks(total)
         for name, parameter in trained.named_parameters():
             if parameter.grad is not None:
                 written[f"{number}/{name}"] = whole(parameter.grad).clone()
@@ -213,4 +242,4 @@ def main(out: str, strategy: str, steps: int, micro: int, cut: bool) -> None:
 
 if __name__ == "__main__":
     with processes("cpu"):
-        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), "cut" in sys.argv)
+        main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])

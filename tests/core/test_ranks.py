@@ -39,15 +39,15 @@ def launch(ranks):
     return start
 
 
-def run(out, strategy, *, ranks, steps, micro=1, cut=False):
-    start = launch(ranks)
-    found = subprocess.run(
-        [*start, WORKER, str(out), strategy, str(steps), str(micro), *["cut"][:cut]],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr[-4000:]
+def run(out, strategy, *, ranks, steps, micro=1, kind="many"):
+    command = [*launch(ranks), WORKER, str(out), strategy, str(steps), str(micro), kind]
+    for _ in range(2):
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Once in some twenty runs gloo aborts a process on a busy machine. A wrong gradient or a
+        # collective call too many does not: it shows in the numbers, as an error, or hangs.
+        if "Signal 6 (SIGABRT)" not in found.stderr:
+            break
+    assert found.returncode == 0, found.stderr[-20_000:]
     return load_file(out)
 
 
@@ -77,9 +77,28 @@ def test_two_ranks_have_the_gradients_of_one_process(tmp_path, alone, strategy):
 
 @pytest.mark.slow
 def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path):
-    whole = run(tmp_path / "whole.safetensors", "ddp", ranks=1, steps=12, micro=1, cut=True)
-    found = run(tmp_path / "found.safetensors", "ddp", ranks=2, steps=12, micro=2, cut=True)
+    options = {"steps": 12, "kind": "separable"}
+    whole = run(tmp_path / "whole.safetensors", "ddp", ranks=1, **options)
+    found = run(tmp_path / "found.safetensors", "ddp", ranks=2, micro=2, **options)
     check_equal(whole, found)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compared") / "gradients.safetensors"
+    return run(out, "ddp", ranks=1, steps=6, kind="comparisons")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("strategy", "ranks", "micro"), [("ddp", 1, 4), ("ddp", 2, 1), ("ddp", 4, 1), ("fsdp", 2, 2)]
+)
+def test_comparisons_have_the_losses_and_gradients_of_one_batch_on_one_process(
+    tmp_path, compared, strategy, ranks, micro
+):
+    out = tmp_path / "found.safetensors"
+    found = run(out, strategy, ranks=ranks, steps=6, micro=micro, kind="comparisons")
+    check_equal(compared, found)
 
 
 def train(folder, out, *more, ranks):

@@ -33,6 +33,7 @@ objectives:
     use: contrastive.infonce
     streams: [text, image]
     dim: 16
+trainer: {max_steps: 2, device: cpu}
 data:
   batch_size: 8
   sources:
@@ -44,7 +45,6 @@ evaluate:
   probe: {use: evaluation.linear_probe, stream: image, source: rows, label: label}
   pairs: {use: evaluation.retrieval, streams: [image, text], source: rows, objective: align}
 optimizer: {learning_rate: 1.0e-3}
-trainer: {max_steps: 2, device: cpu}
 """
 
 
@@ -338,8 +338,10 @@ BUILD = {
         "heads: 2}", "heads: 2, width: 32}", "objectives.words", "set fusion_width: 32", "  words:"
     ),
     "batch that can't be cut": Wrong(
-        "max_steps: 2", "max_steps: 2, accumulate: 2", "trainer.accumulate",
-        "contrastive.infonce compares the samples of a batch",
+        "trainer: {max_steps: 2,",
+        "  pair: {use: contrastive.matching, streams: [text, image], fusion: joint}\n"
+        "trainer: {max_steps: 2, accumulate: 2,",
+        "trainer.accumulate", "contrastive.matching compares the samples of a batch", "trainer:",
     ),
     "pattern to freeze": Wrong(
         "vision.vit, size: pico", "vision.vit, size: pico, freeze: [stem.tokns.weight]",
@@ -482,10 +484,10 @@ def test_mistakes_of_all_kinds_are_reported_at_once_in_the_order_of_the_file(fol
     assert [place.partition(":")[0] for place in places] == [
         "streams.image.tokenizer.pach",
         "objectives.words.fusion",
+        "trainer.max_stps",
         "data.sources.rows.path",
         "data.sources.genes.files.0",
         "evaluate.pairs.objective",
-        "trainer.max_stps",
         "seed",
         "data.workers",
     ]

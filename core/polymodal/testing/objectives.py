@@ -16,7 +16,7 @@ from polymodal.batch import Batch
 from polymodal.component import StreamInfo
 from polymodal.errors import nearest
 from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Comparison, Loss, Objective
 from polymodal.step import Step
 from polymodal.testing.comparing import (
     PACKING_TOLERANCE,
@@ -265,8 +265,13 @@ def batch_order(subject: ObjectiveSubject) -> None:
 
 @check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum", "batch_order"))
 def sample_leak(subject: ObjectiveSubject) -> None:
-    """If it says `separable`, the losses of a batch's parts add up to that of the batch."""
+    """If it says `separable`, the losses of a batch's parts add up to that of the batch.
+
+    The vectors of a `Comparison` are a part's own: all laid end to end compare as the batch does.
+    """
     model, batch = subject.exact()
+    if isinstance(model.objective(OBJECTIVE), Comparison):
+        _require_own_vectors(model, batch)
     if not model.objective(OBJECTIVE).separable:
         return
     whole = _figures(loss_of(model, batch))
@@ -281,6 +286,23 @@ def sample_leak(subject: ObjectiveSubject) -> None:
                 f"batch has {whole[0]:g} over {whole[1]:g}: samples see each other. If they are "
                 "meant to, set `separable = False`"
             )
+
+
+def _require_own_vectors(model: PretrainingModel, batch: Batch) -> None:
+    whole = _figures(loss_of(model, batch))
+    middle = batch.samples // 2
+    parts = [take(batch, range(middle)), take(batch, range(middle, batch.samples))]
+    named: dict[str, Any] = {"objectives": [OBJECTIVE], "number": 0, "total": 100, "seed": 0}
+    vectors = [model.compare(part, **named)[OBJECTIVE] for part in parts]
+    detached = [tuple(each.detach() for each in found) for found in vectors]
+    compared = model.compare(parts[0], {OBJECTIVE: detached}, **named)[OBJECTIVE]
+    found = _figures(compared[0].loss)
+    if _far(found[0], whole[0]) or _far(found[1], whole[1]):
+        raise ConformanceError(
+            f"compared by the vectors of two parts laid end to end, a batch has a loss of "
+            f"{found[0]:g} over {found[1]:g}, at once {whole[0]:g} over {whole[1]:g}: `vectors` "
+            "depends on other samples, or `compare` on more than the vectors"
+        )
 
 
 @check("objective", after=("computes", "shapes", "randomness", "sample_leak"))

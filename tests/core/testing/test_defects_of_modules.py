@@ -9,6 +9,7 @@ from torch import nn
 
 from polymodal import (
     NO_TAPS,
+    Comparison,
     Encoded,
     Encoder,
     Layout,
@@ -508,6 +509,34 @@ class QueueOutOfState(Queue):
         self.register_buffer("queue", self.queue, persistent=False)
 
 
+class Spread(Comparison):
+    """How far the samples' vectors lie from each other's mean."""
+
+    def __init__(self, info):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def needs(self):
+        return {"patches": Need()}
+
+    def vectors(self, step):
+        rows = step.encode("patches").pooled_rows()
+        return (rows[torch.tensor(step.rows_with("patches"), dtype=torch.int64)],)
+
+    def compare(self, step, vectors):
+        (rows,) = vectors
+        middle = rows.sum(dim=0) / max(len(rows), 1)
+        return Loss(self.scale * (rows - middle).square().sum(), len(rows))
+
+
+class SpreadOfParts(Spread):
+    """Its vectors are centred in the batch they were made in."""
+
+    def vectors(self, step):
+        (rows,) = super().vectors(step)
+        return (rows - rows.sum(dim=0) / max(len(rows), 1),)
+
+
 OBJECTIVES = {
     Visible: "target_leak", HiddenInOthers: "target_leak", OneDirection: "target_leak",
     OffByOne: "target_leak", Mean: "loss_is_a_sum", CountsSamples: "loss_is_a_sum",
@@ -518,6 +547,7 @@ OBJECTIVES = {
     CountingInForward: "state", OnTheGraph: "state", NanCentre: "absent", MeanMetric: "metrics",
     HalfCount: "half_precision", LambdaView: "views", SeesAll: "target_leak",
     TeacherOutOfState: "saved_state", TeacherToTrain: "gradients", QueueOutOfState: "saved_state",
+    SpreadOfParts: "sample_leak",
 }  # fmt: skip
 
 
@@ -531,7 +561,7 @@ def test_each_defect_of_an_objective_is_caught_by_its_check(defect):
 
 def test_components_that_keep_every_rule_pass():
     assert failed("encoder", EncoderSubject(Mixer, SPEC, toy_tokens(SPEC, LENGTHS))) == []
-    for objective in (Rebuild, Edges, Following, Distilled, Queue):
+    for objective in (Rebuild, Edges, Following, Distilled, Queue, Spread):
         assert failed("objective", ObjectiveSubject(objective)) == []
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss, SigLipLoss
 
-from polymodal_contrastive import info_nce, siglip_loss
+from polymodal_contrastive import info_nce, losses, siglip_loss, symmetric_info_nce
 
 
 def rows(count, width=6, seed=0):
@@ -116,3 +116,68 @@ def test_half_precision_rows_are_scored_in_float32():
 def test_keys_on_one_side_only_are_refused():
     with pytest.raises(ValueError, match="keys"):
         info_nce(torch.eye(2), torch.eye(2), scale=1.0, anchor_keys=torch.arange(2))
+
+
+@pytest.mark.parametrize("tile", [None, 1, 3])
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("scale", [5.0, 30.0, 100.0])
+def test_both_directions_at_once_are_the_mean_of_one_and_the_other(scale, keyed, tile):
+    keys = torch.tensor([1, 2, 1, 3, 3, 4, 5]) if keyed else None
+    options = {"anchor_keys": keys, "candidate_keys": keys}
+    found = []
+    for once in (False, True):
+        inputs = leaves(rows(7, seed=1).double(), rows(7, seed=2).double(), torch.tensor([scale]))
+        a, b, s = inputs
+        if once:
+            total, correct = symmetric_info_nce(a, b, scale=s, tile=tile, **options)
+        else:
+            there, back = (info_nce(*sides, scale=s, **options) for sides in ((a, b), (b, a)))
+            total, correct = (there[0] + back[0]) / 2, (there[1] + back[1]) / 2
+        found.append([total, correct, *torch.autograd.grad(3 * total, inputs)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-9, rtol=1e-6)
+
+
+def opposed(dtype):
+    """Rows of which the first is far from every candidate."""
+    a, b = rows(5, seed=1).to(dtype), rows(5, seed=2).to(dtype)
+    b[1:] = F.normalize(b[1:] - 2 * a[0], dim=1)
+    b[0] = -a[0]
+    return a, b
+
+
+def test_a_row_far_from_all_candidates_at_scale_100_has_finite_exact_gradients():
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        a, b = leaves(*opposed(dtype))
+        assert (a @ b.T)[0].max() < -0.5  # exp(100 * (-0.5 - 1)) is no float32
+        total, _ = symmetric_info_nce(a, b, scale=100.0)
+        found.append([total, *torch.autograd.grad(total, [a, b])])
+    for exact, single in zip(*found, strict=True):
+        torch.testing.assert_close(single.double(), exact, atol=1e-3, rtol=1e-4)
+    a, b = opposed(torch.float64)
+    torch.testing.assert_close(found[0][0], 5 * ClipLoss()(a, b, torch.tensor(100.0)).double())
+
+
+def test_a_collapse_is_not_correct_in_either_direction():
+    a = F.normalize(torch.ones(3, 5) + 1e-8, dim=1)
+    total, correct = symmetric_info_nce(a, a.clone(), scale=5.0)
+    assert total.item() == pytest.approx(3 * math.log(3), rel=1e-5)
+    assert correct == 0
+
+
+def test_both_directions_of_no_rows_cost_nothing_and_reach_the_graph():
+    a, b = leaves(torch.zeros(0, 3), torch.zeros(0, 3))
+    total, correct = symmetric_info_nce(a, b, scale=torch.ones(1))
+    total.backward()
+    assert (total, correct) == (0, 0)
+    assert a.grad.shape == b.grad.shape == (0, 3)
+
+
+def test_a_large_batch_is_tiled_by_itself(monkeypatch):
+    monkeypatch.setattr(losses, "_ENTRIES", 21)
+    sizes = [losses.tile_rows(7, 7, None), losses.tile_rows(7, 100, None)]
+    assert sizes == [3, 1]
+    a, b = leaves(rows(7, seed=1), rows(7, seed=2))
+    total, _ = siglip_loss(a, b, scale=9.0, bias=-3.0)
+    assert "Tiled" in type(total.grad_fn).__name__

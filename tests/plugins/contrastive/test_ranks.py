@@ -1,3 +1,5 @@
+"""Views on several ranks, in one process; real ranks: tests/core/test_ranks.py."""
+
 from dataclasses import replace
 
 import pytest
@@ -7,9 +9,7 @@ from torch import nn
 from polymodal import Teacher
 from polymodal.step import Step
 from polymodal_contrastive import pairs
-from polymodal_contrastive.infonce import InfoNCE
 from polymodal_contrastive.moco import MoCo
-from polymodal_contrastive.siglip import SigLIP
 from polymodal_contrastive.simclr import SimCLR
 
 
@@ -53,38 +53,6 @@ def on_ranks(model, batch, cuts, monkeypatch):
         step.recorded, step.everyone = [], [list(rows) for rows in recorded]
         losses.append(objective(step))
     return losses
-
-
-@pytest.mark.parametrize("kind", [InfoNCE, SigLIP])
-@pytest.mark.parametrize("tile", [None, 2])
-@pytest.mark.parametrize("cuts", [[(0, 3), (3, 6)], [(0, 1), (1, 1), (1, 6)]])
-def test_any_number_of_ranks_gives_the_loss_and_gradients_of_one(
-    toys, monkeypatch, kind, tile, cuts
-):
-    specs = dict.fromkeys(("image", "text", "sound"), toys.VALUES)
-    model = toys.model(
-        specs,
-        objective=lambda info: kind(info, streams=list(specs), same="label", tile=tile),
-    )
-    batch = toys.batch(
-        image=toys.value_tokens([2, 0, 1, 3, 1, 2], seed=1),
-        text=toys.value_tokens([1, 2, 2, 1, 1, 0], seed=2),
-        sound=toys.value_tokens([0, 1, 1, 2, 1, 1], seed=3),
-    )
-    batch = replace(batch, fields={"label": ("a", "b", "a", "c", None, "b")})
-    whole = toys.loss(model, batch)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    expected = torch.autograd.grad(whole.total, parameters)
-    losses = on_ranks(model, batch, cuts, monkeypatch)
-    total = sum(loss.total for loss in losses)
-    torch.testing.assert_close(total, whole.total)
-    assert sum(loss.count for loss in losses) == whole.count
-    assert sum(int(loss.metrics["accuracy"][0] * 2) for loss in losses) == int(
-        whole.metrics["accuracy"][0] * 2
-    )
-    found = torch.autograd.grad(total, parameters)
-    for one, many in zip(expected, found, strict=True):
-        torch.testing.assert_close(many, one, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [SimCLR, MoCo])
