@@ -51,7 +51,7 @@ def work() -> None:
         name: toy_tokens(trained.specs[name], lengths)
         for name, lengths in (("image", image), ("text", text))
     }
-    batch = Batch(streams, SAMPLES, torch.arange(SAMPLES))
+    batch = Batch(streams, SAMPLES, torch.arange(SAMPLES), ("rows",) * SAMPLES)
     size = SAMPLES // world_size()
     mine = take(batch, range(rank() * size, (rank() + 1) * size))
     mine = replace(mine, keys=batch.keys[rank() * size : (rank() + 1) * size])

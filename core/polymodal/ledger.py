@@ -175,9 +175,8 @@ class _Encoding:
 
     def received(self, pair: Sequence[str]) -> list[tuple[str | None, list[Tensor]]]:
         """Return the gradients of the pair in turn; where it has none, those of all others."""
-        apart = [(name, self.grads[name]) for name in pair if name in self.grads]
-        rest = [(None, self.grads[None])] if None in self.grads else []
-        return apart or rest
+        owners: list[str | None] = [name for name in pair if name in self.grads]
+        return [(owner, self.grads[owner]) for owner in owners or self.grads]
 
     def backward(self, received: Sequence[Tensor], weights: Mapping[str, Tensor]) -> Gradient:
         found = torch.autograd.grad(

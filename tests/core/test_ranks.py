@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,26 @@ def test_comparisons_have_the_losses_and_gradients_of_one_batch_on_one_process(
     out = tmp_path / "found.safetensors"
     found = run(out, strategy, ranks=ranks, steps=6, micro=micro, kind="comparisons")
     check_equal(compared, found)
+
+
+@pytest.mark.slow
+def test_two_nodes_on_one_machine_train_together(tmp_path, compared):
+    out = tmp_path / "found.safetensors"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}",
+             "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}",
+             WORKER, str(out), "ddp", "6", "1", "comparisons"],
+            stderr=subprocess.PIPE, text=True,
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    errors = [node.communicate()[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], errors
+    check_equal(compared, load_file(out))
 
 
 def train(folder, out, *more, ranks):
