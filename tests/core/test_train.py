@@ -436,6 +436,16 @@ def test_the_saved_model_is_the_average_of_the_weights(sensor_config, plugins, t
     assert not torch.allclose(weight, wanted, atol=1e-6)
 
 
+def test_an_average_asked_for_on_resuming_starts_from_the_weights_there_are(
+    sensor_config, plugins, tmp_path
+):
+    train(sensor_config, tmp_path / "run", plugins)
+    trained = weights(tmp_path / "run")
+    sensor_config["trainer"]["ema"] = 0.9
+    train(sensor_config, tmp_path / "run", plugins, resume=True)  # no step is left
+    assert equal(trained, weights(tmp_path / "run"))
+
+
 def test_evaluations_run_when_due_and_trackers_hear_of_them(sensor_config, plugins, tmp_path):
     sensor_config["evaluate"] = {
         "kept": {"use": "evaluation.held_out", "objective": "rebuild", "source": "waves"}
