@@ -1,9 +1,9 @@
-"""Trains runs that are made to be killed: each in a process forked from this one, which is warm.
+"""Does jobs that are made to be killed, each in a process forked from this one, which is warm.
 
-Reads jobs from standard input, a line each: {"config": ..., "out": folder, "seen": file,
-"die_at": n}. For each it prints the number of the process that trains, and when that is over, how
-it ended. The keys of the samples of every step go to `seen`. With `die_at`, the process kills
-itself just before its n-th change of a file or folder of the run.
+Reads a job a line from standard input: {"do": "train", ...}, the rest being arguments of the
+function of that name. For each it prints the number of the process that does it and, when that is
+over, how it ended. With `die_at`, the process kills itself just before its n-th change of what
+the job's folder holds.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 import remembering_plugin
 import sensor_plugin
@@ -19,6 +20,7 @@ import torch
 import torch._dynamo  # with their first optimiser all runs would, for a second each
 
 from polymodal.build import Builder
+from polymodal.checkpoint import save_checkpoint
 from polymodal.config import check_config
 from polymodal.plugins import Plugins
 from polymodal.train import Training
@@ -44,6 +46,7 @@ def die_before(number, folder):
 
 
 def train(config, out, seen, die_at=None):
+    """Start or go on with a run; write the keys of the samples of every step to `seen`."""
     if die_at is not None:
         die_before(die_at, out)
     config = check_config(config, plugins=PLUGINS)
@@ -61,16 +64,26 @@ def train(config, out, seen, die_at=None):
     training.run()
 
 
+def write_checkpoints(folder, steps, die_at):
+    """Write a checkpoint for each of some steps, with the step's number all over it."""
+    die_before(die_at, folder)
+    for step in steps:
+        model = torch.nn.Linear(2, 2)
+        torch.nn.init.constant_(model.weight, step)
+        tensors = {"optimizer/main/weight/mean": torch.full((2, 2), float(step))}
+        save_checkpoint(Path(folder), step, model, tensors, {"step": step}, keep=2)
+
+
 def main():
     for line in sys.stdin:
         job = json.loads(line)
-        config = check_config(job["config"], plugins=PLUGINS)
-        Builder(config, plugins=PLUGINS).check()  # imports what the parts need
+        if "config" in job:  # import what its parts need
+            Builder(check_config(job["config"], plugins=PLUGINS), plugins=PLUGINS).check()
         child = os.fork()
         if not child:
             os.dup2(2, 1)
             try:
-                train(**job)
+                {"train": train, "write_checkpoints": write_checkpoints}[job.pop("do")](**job)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)

@@ -13,8 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+
+from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 
 STEPS = 20
+MEAN = "optimizer/main/weight/mean"
 WORKER = str(Path(__file__).with_name("mortal_worker.py"))
 SMALL = {"width": 16, "depth": 2, "heads": 2}
 
@@ -64,7 +68,7 @@ BUDGET = {
     "data": {
         "sources": {
             "waves": {"use": "sensor.waves", "broken": 3, "split": {"validation": 0.1}},
-            "digits": {"use": "demo.digits", "weight": 20},
+            "genomes": {"use": "demo.genomes", "samples": 80},
         },
         "batch_size": 12, "tokens": 90, "max_skipped": 0.5,
     },
@@ -77,7 +81,7 @@ BUDGET = {
 
 
 class Mortal:
-    """Starts trainings, in processes forked from a warm one, and kills them."""
+    """Has things done in processes forked from a warm one, and kills them."""
 
     def __init__(self):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -86,29 +90,28 @@ class Mortal:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
 
-    def start(self, values, out, *, workers=0, die_at=None):
-        values = deepcopy(values)
-        values["data"]["workers"] = workers
-        job = {"config": values, "out": str(out), "seen": f"{out}.seen", "die_at": die_at}
-        self.warm.stdin.write(json.dumps(job) + "\n")
+    def start(self, what, **arguments):
+        """Let a function of the worker run, and return the number of its process."""
+        self.warm.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
         self.warm.stdin.flush()
         return int(self.warm.stdout.readline())
 
     def end(self):
+        """Wait for what was started, and return how it ended."""
         return int(self.warm.stdout.readline())
 
-    def train(self, values, out, **options):
-        """Train to the end, or to where `die_at` says; return how the process ended."""
-        self.start(values, out, **options)
-        return self.end()
-
-    def kill(self, values, out, *, when, **options):
-        """Kill a training, from outside, as soon as `when()`; return how the process ended."""
-        process = self.start(values, out, **options)
-        until = time.monotonic() + 120
-        while not when() and time.monotonic() < until:
-            time.sleep(0.001)
-        os.kill(process, signal.SIGKILL)
+    def train(self, values, out, *, workers=0, die_at=None, kill_when=None):
+        """Train to the end, to where `die_at` says, or until killed from outside."""
+        values = deepcopy(values)
+        values["data"]["workers"] = workers
+        process = self.start(
+            "train", config=values, out=str(out), seen=f"{out}.seen", die_at=die_at
+        )
+        if kill_when is not None:
+            until = time.monotonic() + 120
+            while not kill_when() and time.monotonic() < until:
+                time.sleep(0.001)
+            os.kill(process, signal.SIGKILL)
         return self.end()
 
 
@@ -188,11 +191,33 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(whole, mortal, 
     # Each life has another number of workers; what they had read ahead dies with them.
     ends = [
         mortal.train(values, out, die_at=draw.randrange(10)),
-        mortal.kill(values, out, workers=1, when=at_step(2, 6)),
-        mortal.kill(values, out, workers=4, when=writing),
+        mortal.train(values, out, workers=1, kill_when=at_step(2, 6)),
+        mortal.train(values, out, workers=4, kill_when=writing),
         mortal.train(values, out, workers=2, die_at=draw.randrange(20, 50)),
-        mortal.kill(values, out, workers=2, when=at_step(14, 18)),
+        mortal.train(values, out, workers=2, kill_when=at_step(14, 18)),
     ]
     assert ends == [-signal.SIGKILL] * 5
     assert mortal.train(values, out) == 0
     check_equal(wanted, left_behind(values, out))
+
+
+def test_a_kill_at_any_moment_of_writing_leaves_the_last_whole_checkpoint(mortal, tmp_path):
+    moments = 0
+    while True:
+        folder = tmp_path / str(moments)
+        mortal.start("write_checkpoints", folder=str(folder), steps=[1, 2, 3], die_at=moments)
+        ended = mortal.end()
+        last = 0
+        if found := checkpoints(folder):
+            model = nn.Linear(2, 2)
+            tensors, state = load_checkpoint(found[-1], model)
+            last = state["step"]
+            assert (model.weight == last).all() and (tensors[MEAN] == last).all()
+        save_checkpoint(folder, 4, nn.Linear(2, 2), {MEAN: torch.zeros(2, 2)}, {}, keep=2)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {f"step-{step:09}" for step in (last, 4) if step}
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+        moments += 1
+    assert last == 3 and moments > 12
