@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polymodal.average import WeightAverage
 from polymodal.batch import Batch
-from polymodal.build import Builder, fields_of, views_of
+from polymodal.build import Builder, fields_of
 from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from polymodal.config import Config
 from polymodal.device import choose_device
@@ -215,7 +215,7 @@ class Training:
         dataset = PackedDataset(
             list(self.sources.values()),
             self.builder.readings,
-            views=views_of(self.model),
+            views=self.model.views(),
             fields=fields_of(self.model),
             seed=config.seed,
         )
