@@ -21,7 +21,7 @@ class Tokens:
 
     layout: Layout
     ids: Int[Tensor, " token"] | None = None
-    values: Float[Tensor, "token feature"] | None = None
+    values: Shaped[Tensor, "token feature"] | None = None  # float once finished
 
     def __post_init__(self) -> None:
         if (self.ids is None) == (self.values is None):
