@@ -22,7 +22,6 @@ from polymodal_vision.patching import (
     Normalization,
     PatchSpec,
     denormalize,
-    images_of_patches,
     normalize,
     patch_rows,
     patches_of_images,
@@ -62,8 +61,9 @@ class Patches(Tokenizer):
         augment: random changes by name, options of `Augmentation`: crop, ratio, flip, jitter,
             brightness, contrast, saturation, hue, grey, blur, blur_sigma. Made only while training
             (when `encode` is given generators).
-        on_device: let the data worker only cut and resize, and `finish` flip, colour and normalise
-            all images at once on the training device; levels of a byte travel there. Needs `size`.
+        on_device: let the data worker only crop and resize, and `finish` flip, colour, blur and
+            normalise all images of a batch at once on the training device. For GPUs: what some
+            images need is computed for all. Needs `size`.
 
     Raises:
         ValueError: neither or both of `size` and `max_tokens`, a size that is no multiple of
@@ -153,31 +153,35 @@ class Patches(Tokenizer):
     ) -> Tokens:
         """Return the patches of each image uint8 [H, W, 3] in the chosen order; None has none.
 
-        With `on_device` their values are uint8, and what is to be changed in a channel.
+        With `on_device` values are the levels of the pixels, row by row: `finish` cuts patches.
         """
-        draws = [None] * len(raws) if generators is None else generators
-        cut = [
-            None if raw is None else self._cut(raw, draw)
+        draws: Sequence[np.random.Generator | None] = [None] * len(raws)
+        if generators is not None and self.framing.augment != Augmentation():  # costly to make
+            draws = generators
+        framed = [
+            None if raw is None else self._framed(raw, draw)
             for raw, draw in zip(raws, draws, strict=True)
         ]
-        present = [each for each in cut if each is not None]
+        present = [each for each in framed if each is not None]
+        images = [image for image, _ in present]
         features = self.patch**2 * 3
-        if not present:
+        if not images:
             rows = np.zeros((0, features), dtype=np.uint8)
-        elif len({image.shape for image, _ in present}) == 1:
-            images = np.stack([image for image, _ in present])
-            rows = patch_rows(images[:, None], patch=self.patch).reshape(-1, features)
+        elif self.on_device:
+            rows = np.stack(images).reshape(-1, features)
+        elif len({image.shape for image in images}) == 1:
+            rows = patch_rows(np.stack(images)[:, None], patch=self.patch).reshape(-1, features)
         else:
             rows = np.concatenate(
-                [patch_rows(image[None, None], patch=self.patch)[0] for image, _ in present]
+                [patch_rows(image[None, None], patch=self.patch)[0] for image in images]
             )
-        grids = [(0, 0) if each is None else self._grid(each[0].shape) for each in cut]
+        grids = [(0, 0) if each is None else self._grid(each[0].shape) for each in framed]
         places = {grid: self._places(grid) for grid in dict.fromkeys(grids)}
         positions = np.concatenate([self._places((0, 0)), *[places[g] for g in grids]])
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
         tokens = Tokens(layout, values=torch.from_numpy(rows))
         if not self.on_device:
-            return self._finished(tokens, grids)
+            return self._valued(tokens, grids)
         drawn = [changes for _, changes in present]
         if all(changes == Changes() for changes in drawn):
             return tokens
@@ -185,23 +189,23 @@ class Patches(Tokenizer):
         return Tokens(replace(layout, channels={DRAWN: channel}), values=tokens.rows)
 
     def finish(self, tokens: Tokens) -> Tokens:
-        """Change and normalise the images of a batch at once, where `encode` has but cut them."""
+        """Change, cut and normalise the images of a batch at once, if `encode` has left that."""
         if not self.on_device:
             return tokens
         assert self.size is not None
-        grid, layout, levels = self._grid(self.size), tokens.layout, tokens.rows
+        grid, layout = self._grid(self.size), tokens.layout
+        images = tokens.rows.reshape(-1, *self.size, 3)
         if DRAWN in layout.channels:
-            images = images_of_patches(levels, grid, self.patch).float() / 255
-            drawn = layout.channels[DRAWN][:: prod(grid)]  # an image's patches all say the same
-            images = change_each(images, drawn, self.framing.augment)
-            levels = patches_of_images((images * 255).round().to(torch.uint8), self.patch)
-        grids = [grid if length else (0, 0) for length in layout.lengths]
-        return self._finished(Tokens(replace(layout, channels={}), values=levels), grids)
+            drawn = layout.channels[DRAWN][:: prod(grid)]  # an image's tokens all say the same
+            changed = change_each(images.float() / 255, drawn, self.framing.augment)
+            images = (changed * 255).round().to(torch.uint8)
+        tokens = Tokens(replace(layout, channels={}), values=patches_of_images(images, self.patch))
+        return self._valued(tokens, [grid if length else (0, 0) for length in layout.lengths])
 
-    def _cut(
+    def _framed(
         self, raw: np.ndarray, generator: np.random.Generator | None
     ) -> tuple[np.ndarray, Changes]:
-        """Return an image at its size, and the changes that are left for `finish`."""
+        """Return an image at its size, and the changes left for `finish`."""
         if not self.on_device:
             return self.framing.apply(raw[None], self._target, generator)[0], Changes()
         image = self.framing.fit(raw[None], self._target, generator)[0][0]
@@ -209,7 +213,7 @@ class Patches(Tokenizer):
             return image, Changes()
         return image, Changes.draw(self.framing.augment, generator)
 
-    def _finished(self, tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
+    def _valued(self, tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
         values = normalize(tokens.rows, self.statistics)
         tokens = tokens.with_rows(standardized(values) if self.standardize else values)
         return tokens if self.order == "raster" else _reordered(tokens, grids)

@@ -69,18 +69,10 @@ def patch_rows(
     return np.ascontiguousarray(ordered).reshape(count, times * rows * columns, -1)
 
 
-def images_of_patches(
-    rows: Shaped[Tensor, "token feature"], grid: tuple[int, int], patch: int
-) -> Shaped[Tensor, "image height width 3"]:
-    """Put whole images together from their patches, row by row: the way back of `patch_rows`."""
-    cut = rows.reshape(-1, *grid, patch, patch, 3).transpose(2, 3)
-    return cut.reshape(-1, grid[0] * patch, grid[1] * patch, 3)
-
-
 def patches_of_images(
     images: Shaped[Tensor, "image height width 3"], patch: int
 ) -> Shaped[Tensor, "token feature"]:
-    """Cut images into patches, row by row, their values in the order (y, x, colour)."""
+    """Cut images into patches as `patch_rows` does, on any device."""
     _, height, width, _ = images.shape
     cut = images.reshape(-1, height // patch, patch, width // patch, patch, 3)
     return cut.transpose(2, 3).reshape(-1, patch * patch * 3)
