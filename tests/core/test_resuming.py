@@ -44,7 +44,7 @@ VIEWS = {
     },
     "data": {"sources": {"digits": {"use": "demo.digits"}}, "batch_size": 6},
     "trainer": {"max_steps": STEPS, "log_every": 2, "checkpoint_every": 3, "ema": 0.9,
-                "keep_checkpoints": 2, "device": "cpu"},
+                "ledger_every": 4, "keep_checkpoints": 2, "device": "cpu"},
 }  # fmt: skip
 
 # A token budget, a learned vocabulary, samples that lack a stream or can't be read, one objective
