@@ -1,22 +1,25 @@
 """Run every benchmark: `python -m benchmarks`, or `make bench`."""
 
-from benchmarks import (
-    clip,
-    contrastive,
-    gpu,
-    ledger,
-    modalities,
-    overhead,
-    packing,
-    plugins,
-    ranks,
-    scaling,
-    tokenizing,
+from importlib import import_module
+
+NAMES = (
+    "packing",
+    "grouping",
+    "modalities",
+    "overhead",
+    "clip",
+    "contrastive",
+    "scaling",
+    "ranks",
+    "ledger",
+    "data_path",
+    "tokenizing",
+    "resuming",
+    "plugins",
+    "gpu",
 )
 
 if __name__ == "__main__":
-    for module in (packing, modalities, overhead, clip, contrastive, scaling, ranks, ledger):
-        module.main()
-    for module in (tokenizing, plugins):
-        module.main()
-    gpu.main([])
+    for name in NAMES:
+        module = import_module(f"benchmarks.{name}")
+        module.main([]) if name == "gpu" else module.main()

@@ -43,6 +43,7 @@ class WeightAverage:
             parameter.copy_(values[name])
 
     def load(self, averages: dict[str, Tensor]) -> None:
-        """Take back saved `averages`."""
-        for name, value in averages.items():
-            self.averages[name].copy_(placed(value, self.averages[name]))
+        """Take back saved `averages`; without one, start from the weight as it is now."""
+        for name, average in self.averages.items():
+            value = averages.get(name, self._parameters[name].detach())
+            average.copy_(placed(value, average))

@@ -1,12 +1,14 @@
 """A batch: the packed streams of some samples, and what else is known of each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from polymodal.buffers import moved, pickled, unpickled
 from polymodal.tokens import Tokens
 
 
@@ -37,16 +39,24 @@ class Batch:
                     f"stream {name!r} has {tokens.layout.samples} samples, the batch {self.samples}"
                 )
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with every tensor changed; `change` must keep shapes."""
+        streams = {name: tokens.map(change) for name, tokens in self.streams.items()}
+        return replace(self, streams=streams, keys=change(self.keys))
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """Return the batch on a device."""
-        streams = {
-            name: tokens.to(device, non_blocking=non_blocking)
-            for name, tokens in self.streams.items()
-        }
-        keys = self.keys.to(device, non_blocking=non_blocking)
-        return replace(self, streams=streams, keys=keys)
+        """Return the batch on a device, all of its tensors moved in one copy."""
+        if torch.device(device) == self.keys.device:
+            return self
+        return moved(self, lambda buffer: buffer.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory."""
-        streams = {name: tokens.pin_memory() for name, tokens in self.streams.items()}
-        return replace(self, streams=streams, keys=self.keys.pin_memory())
+        """Return the batch in page-locked memory, all of its tensors in one buffer."""
+        return moved(self, Tensor.pin_memory)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a data worker sends one buffer, not every tensor
+        return _unpickled, pickled(vars(self))
+
+
+def _unpickled(data: bytes, buffer: Tensor) -> Batch:
+    return Batch(**unpickled(data, buffer))

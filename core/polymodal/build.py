@@ -23,7 +23,7 @@ from polymodal.loader import StreamReading
 from polymodal.method import Method, Tracker
 from polymodal.model import PretrainingModel, stream_info
 from polymodal.noise import hash_words
-from polymodal.objective import Comparison, Objective, View
+from polymodal.objective import Comparison, Objective
 from polymodal.options import blamed, check_options, convert
 from polymodal.origin import Origin, Problem, one_line
 from polymodal.plugins import Plugins, installed
@@ -464,15 +464,6 @@ class Builder:
         names = {slot.use.partition(".")[0] for _, slot in self.config.slots().values()}
         plugins = [self.plugins.get(name) for name in sorted(names)]
         return [Requirement(p.name, p.distribution, p.version, p.interface) for p in plugins]
-
-
-def views_of(model: PretrainingModel) -> dict[str, View]:
-    """Return the views of all objectives, by "objective/name"."""
-    return {
-        f"{name}/{view}": made
-        for name in model.objectives
-        for view, made in model.objective(name).views().items()
-    }
 
 
 def fields_of(model: PretrainingModel) -> tuple[str, ...]:

@@ -9,7 +9,6 @@
 Either kind loads at any number of ranks, sharded or not.
 """
 
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
 from polymodal.distributed import is_shard, placed, rank, world_size
+from polymodal.durable import beside, put_in_place
 from polymodal.errors import DataError
 from polymodal.parallel import barrier
 
@@ -51,10 +51,11 @@ def save_checkpoint(
     final = directory / f"step-{step:09d}"
     if final.exists():
         return final
-    partial = directory / f".writing-{final.name}"
+    partial = beside(final)
     if rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in (*directory.glob(".writing-*"), *directory.glob(".removing-*")):  # by a kill
+            shutil.rmtree(left)
         partial.mkdir()
     barrier()
     if any(map(is_shard, model.parameters())):
@@ -67,13 +68,9 @@ def save_checkpoint(
         save_file({n: t.contiguous() for n, t in tensors.items()}, partial / "tensors.safetensors")
     if rank() == 0:
         torch.save(dict(state), partial / "state.pt")
-        for file in partial.iterdir():
-            if file.is_file():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-        os.replace(partial, final)
+        put_in_place(final)
         for old in checkpoints(directory)[:-keep]:
-            shutil.rmtree(old)
+            shutil.rmtree(old.rename(old.with_name(f".removing-{old.name}")))
     barrier()
     return final
 

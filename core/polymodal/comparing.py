@@ -25,9 +25,10 @@ from typing import Any
 import yaml
 
 from polymodal.config import Config, read_config
+from polymodal.durable import write_text
 from polymodal.errors import ConfigError, DataError, nearest
 from polymodal.origin import Origin
-from polymodal.run import config_values, write_text
+from polymodal.run import config_values
 
 
 @dataclass(frozen=True)

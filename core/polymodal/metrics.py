@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
-from polymodal.distributed import sum_over_ranks
+from polymodal.distributed import rank, sum_over_ranks
 from polymodal.errors import PolymodalError
 from polymodal.objective import Loss
 from polymodal.sampling import Mixture, Refs
@@ -28,22 +28,34 @@ class Sums:
             for metric, (total, count) in loss.metrics.items():
                 self._add(f"{name}/{metric}", total, count)
 
-    def _add(self, name: str, total: float | Tensor, count: int | Tensor) -> None:
+    def _add(self, name: str, total: float | Tensor, count: float | Tensor) -> None:
         pair = (torch.as_tensor(total).detach().double(), torch.as_tensor(count).detach().double())
         if name in self._sums:
             old = self._sums[name]
             pair = (old[0] + pair[0], old[1] + pair[1])
         self._sums[name] = pair
 
-    def means(self) -> dict[str, float]:
-        """Return the mean of each, over all ranks; NaN without targets. Waits for the device."""
+    def totals(self) -> dict[str, tuple[float, float]]:
+        """Return the sum and the count of each, over all ranks. Waits for the device."""
         if not self._sums:
             return {}
-        table = torch.stack([torch.stack(pair) for pair in self._sums.values()])
-        rows = sum_over_ranks(table).tolist()
+        values = [value for pair in self._sums.values() for value in pair]
+        # A count known on the host is still there.
+        device = next((v.device for v in values if v.device.type != "cpu"), values[0].device)
+        table = torch.stack([value.to(device) for value in values])
+        summed = iter(sum_over_ranks(table).tolist())
+        return dict(zip(self._sums, zip(summed, summed, strict=True), strict=True))
+
+    def load(self, totals: Mapping[str, tuple[float, float]]) -> None:
+        """Go on from what `totals` gave; rank 0 keeps it for all."""
+        for name, pair in totals.items():
+            self._add(name, *(pair if rank() == 0 else (0.0, 0.0)))
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each, over all ranks; NaN without targets. Waits for the device."""
         return {
             name: total / count if count else math.nan
-            for name, (total, count) in zip(self._sums, rows, strict=True)
+            for name, (total, count) in self.totals().items()
         }
 
     def counted(self) -> dict[str, float]:
@@ -52,14 +64,18 @@ class Sums:
 
 
 class Window:
-    """What was seen and done since the last line of metrics."""
+    """What was seen and done since the last line of metrics.
 
-    def __init__(self) -> None:
+    Args:
+        sums: to go on from, in a run that was cut between two lines.
+    """
+
+    def __init__(self, sums: Sums | None = None) -> None:
         self.began = time.perf_counter()
         self.waited = 0.0
         self.samples = 0
         self.tokens = 0
-        self.sums = Sums()
+        self.sums = sums or Sums()
 
     def add(self, batch: Batch, losses: Mapping[str, Loss]) -> None:
         """Add one forward pass."""

@@ -1,6 +1,7 @@
 """PretrainingModel: encoders, shared modules and objectives as one plain module."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import torch
@@ -14,7 +15,7 @@ from polymodal.distributed import is_shard, world_size
 from polymodal.encoder import Encoder
 from polymodal.errors import nearest
 from polymodal.method import Method
-from polymodal.objective import Comparison, Loss, Objective
+from polymodal.objective import Comparison, Loss, Objective, View
 from polymodal.step import Step
 from polymodal.tokens import Encoded, Tokens
 
@@ -234,13 +235,22 @@ class PretrainingModel(nn.Module):
         step.objective = objective
         return self.objective(objective).represent(step, stream)
 
-    def finish(self, batch: Batch, tokenizers: Mapping[str, Any]) -> Batch:
-        """Let each stream's tokenizer do the second half of its work on the device."""
-        streams = {
-            name: tokenizers[name].finish(tokens) if name in tokenizers else tokens
-            for name, tokens in batch.streams.items()
+    def views(self) -> dict[str, View]:
+        """Return the views of all objectives, by "objective/name"."""
+        return {
+            f"{name}/{view}": made
+            for name in self.objectives
+            for view, made in self.objective(name).views().items()
         }
-        return Batch(streams, batch.samples, batch.keys, batch.sources, batch.fields, batch.skipped)
+
+    def finish(self, batch: Batch, tokenizers: Mapping[str, Any]) -> Batch:
+        """Let the tokenizer of each stream, or of what a view is of, finish it on the device."""
+        stream_of = {name: view.stream for name, view in self.views().items()}
+        streams = {}
+        for name, tokens in batch.streams.items():
+            tokenizer = tokenizers.get(stream_of.get(name, name))
+            streams[name] = tokens if tokenizer is None else tokenizer.finish(tokens)
+        return replace(batch, streams=streams)
 
     def forget_absent(self, present: Iterable[str], objectives: Iterable[str]) -> None:
         """Drop the gradients of parts that no token of a step could reach.

@@ -9,8 +9,7 @@ model/             to use: weights, config, tokenizers, plugins and their versio
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from safetensors.torch import load_model, save_file, save_model
 from polymodal.build import Builder, Requirement
 from polymodal.config import Config, TrainedSlot, check_config
 from polymodal.distributed import rank, whole_weights
+from polymodal.durable import beside, put_in_place, write_text
 from polymodal.errors import ConfigError, DataError, PluginError, nearest
 from polymodal.evaluation import Score
 from polymodal.model import PretrainingModel
@@ -67,7 +67,8 @@ class RunDirectory:
             raise DataError(
                 f"{self.path} can't be created: {error.strerror}; choose another --out"
             ) from error
-        if not self.holds_run and any(self.path.iterdir()):
+        left = beside(self.path / "config.yaml")  # by a kill
+        if not self.holds_run and set(self.path.iterdir()) - {left}:
             raise DataError(f"{self.path} is not empty and holds no run; choose another --out")
         try:
             write_text(self.path / "config.yaml", config_yaml(config))
@@ -110,13 +111,6 @@ class RunDirectory:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its old self and rename it, so that it is never half there."""
-    partial = path.with_name(f".{path.name}.writing")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
 def config_values(config: Config) -> dict[str, Any]:
     """Return a config as plain values, its defaults written out."""
     values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
@@ -143,12 +137,12 @@ def save_run_model(
     write_text(directory / "config.yaml", config_yaml(config))
     listed = [asdict(requirement) for requirement in requirements]
     write_text(directory / "requirements.json", json.dumps(listed, indent=2) + "\n")
-    partial = directory / ".model.safetensors.writing"
+    file = directory / "model.safetensors"
     if weights is None:
-        save_model(model, str(partial))
+        save_model(model, str(beside(file)))
     else:
-        save_file(weights, partial)
-    os.replace(partial, directory / "model.safetensors")
+        save_file(weights, beside(file))
+    put_in_place(file)
 
 
 def save_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> None:
@@ -156,6 +150,11 @@ def save_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> Non
     (directory / "tokenizers").mkdir(parents=True, exist_ok=True)
     for name, tokenizer in tokenizers.items():
         write_text(directory / "tokenizers" / f"{name}.json", json.dumps(tokenizer.state()))
+
+
+def has_tokenizers(directory: Path, names: Iterable[str]) -> bool:
+    """Whether every tokenizer was saved: a kill may come after some."""
+    return all((directory / "tokenizers" / f"{name}.json").exists() for name in names)
 
 
 def load_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> None:

@@ -1,6 +1,6 @@
 """Tokens and Encoded: rows of a packed batch before and after an encoder, with their Layout."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from polymodal.buffers import moved
 from polymodal.component import TokenSpec
 from polymodal.layout import Layout
 
@@ -20,7 +21,7 @@ class Tokens:
 
     layout: Layout
     ids: Int[Tensor, " token"] | None = None
-    values: Float[Tensor, "token feature"] | None = None
+    values: Shaped[Tensor, "token feature"] | None = None  # float once finished
 
     def __post_init__(self) -> None:
         if (self.ids is None) == (self.values is None):
@@ -98,14 +99,19 @@ class Tokens:
             return Tokens(layout, values=rows)
         return Tokens(layout, ids=rows)
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Tokens":
+        """Return the tokens with every tensor changed; `change` must keep shapes."""
+        return self.with_rows(change(self.rows), self.layout.map(change))
+
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Tokens":
-        """Return the tokens on a device."""
-        layout = self.layout.to(device, non_blocking=non_blocking)
-        return self.with_rows(self.rows.to(device, non_blocking=non_blocking), layout)
+        """Return the tokens on a device, moved in one copy; as data, without gradients."""
+        if torch.device(device) == self.layout.device:
+            return self
+        return moved(self, lambda buffer: buffer.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Tokens":
-        """Return the tokens in page-locked memory."""
-        return self.with_rows(self.rows.pin_memory(), self.layout.pin_memory())
+        """Return the tokens in page-locked memory, side by side."""
+        return moved(self, Tensor.pin_memory)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polymodal.average import WeightAverage
 from polymodal.batch import Batch
-from polymodal.build import Builder, fields_of, views_of
+from polymodal.build import Builder, fields_of
 from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from polymodal.config import Config
 from polymodal.device import choose_device
@@ -33,6 +33,7 @@ from polymodal.probing import ModelProbe, run_evaluations
 from polymodal.progress import ProgressReport
 from polymodal.run import (
     RunDirectory,
+    has_tokenizers,
     load_tokenizers,
     read_run_config,
     save_run_model,
@@ -101,7 +102,7 @@ class Training:
         barrier()  # every rank has looked at the directory before the first writes to it
         if rank() == 0:
             self.directory.begin(config)
-            if self.directory.model.joinpath("tokenizers").is_dir() and resume:
+            if resume and has_tokenizers(self.directory.model, self.builder.tokenizers):
                 load_tokenizers(self.directory.model, self.builder.tokenizers)
             fit_tokenizers(self.builder)
             save_tokenizers(self.directory.model, self.builder.tokenizers)
@@ -119,6 +120,7 @@ class Training:
         self.step = 0  # optimisation steps done
         self.position = 0  # samples drawn
         self.skipped = 0
+        self.window = Window()  # since the last line of metrics
         if resume:
             self._resume()
 
@@ -171,6 +173,7 @@ class Training:
                 self.average.load(kept)
             self.step, self.position = state["step"], state["position"]
             self.skipped = state["skipped"]
+            self.window.sums.load(state.get("unlogged", {}))
         if rank() == 0:
             self.directory.cut("metrics.jsonl", self.step)
             self.directory.cut("skipped.jsonl", self.step)
@@ -187,6 +190,7 @@ class Training:
             "step": self.step,
             "position": self.position,
             "skipped": self.skipped,
+            "unlogged": self.window.sums.totals(),
             "scaler": scaler.state_dict() if scaler else {},
         }
         keep = self.config.trainer.keep_checkpoints
@@ -211,7 +215,7 @@ class Training:
         dataset = PackedDataset(
             list(self.sources.values()),
             self.builder.readings,
-            views=views_of(self.model),
+            views=self.model.views(),
             fields=fields_of(self.model),
             seed=config.seed,
         )
@@ -275,7 +279,7 @@ class Training:
         untrained = self._untrained(report)
         model.train()
         data = self.batches()
-        window = Window()
+        window = self.window = Window(self.window.sums)
         with report:
             while self.step < self.total:
                 number = self.step
@@ -316,7 +320,7 @@ class Training:
                 if self.step % trainer.log_every == 0 or self.step == self.total:
                     window.require_finite(number, refs, self.mixture)
                     self._log(window, norm, report)
-                    window = Window()
+                    window = self.window = Window()
                 if self._due(trainer.evaluate_every):
                     self._write_scores(self.evaluate(), untrained)
                     model.train()

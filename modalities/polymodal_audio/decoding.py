@@ -36,7 +36,9 @@ def decode(
         raise UnreadableError(f"{name}the file is empty")
     try:
         with _opened(source) as stream:
-            return _by_soundfile(stream, start, seconds)
+            # A descriptor has no name either, and libsndfile reads it without calls into Python.
+            file = stream.fileno() if isinstance(source, Path) else stream
+            return _by_soundfile(file, start, seconds)
     except UnreadableError as error:
         raise UnreadableError(f"{name}{error}") from None
     except OSError as error:
@@ -62,9 +64,9 @@ def _opened(source: bytes | bytearray | memoryview | Path) -> Any:
 
 
 def _by_soundfile(
-    stream: Any, start: float, seconds: float | None
+    source: Any, start: float, seconds: float | None
 ) -> tuple[Float[np.ndarray, "channel time"], int]:
-    with soundfile.SoundFile(stream) as file:
+    with soundfile.SoundFile(source, closefd=False) as file:
         rate = int(file.samplerate)
         first = round(start * rate)
         if first:
@@ -75,15 +77,16 @@ def _by_soundfile(
             file.seek(first)
         left = file.frames if seconds is None else max(1, round(seconds * rate))
         # Block by block: a broken header may promise more than memory holds.
-        blocks = [np.zeros((0, file.channels), np.float32)]
-        while left > 0:
+        blocks: list[np.ndarray] = []
+        while left > 0 or not blocks:
             asked = min(left, BLOCK)
             block = file.read(asked, dtype="float32", always_2d=True)
             blocks.append(block)
             left -= asked
             if len(block) < asked:
                 break
-    return np.concatenate(blocks).T, rate
+    whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return whole.T, rate
 
 
 def _by_av(

@@ -147,7 +147,7 @@ class Tubelets(Tokenizer):
         lengths = [time * prod(self._grid) for time in times]
         positions = np.concatenate([np.zeros((0, 3), np.int64), *[places[:n] for n in lengths]])
         layout = Layout.of(lengths, torch.from_numpy(positions))
-        return Tokens(layout, values=normalize(rows, self.statistics))
+        return Tokens(layout, values=normalize(torch.from_numpy(rows), self.statistics))
 
     def count(self, raws: Sequence[Clip | None]) -> list[int]:
         """Return how many tubelets each clip would have, from its number of frames alone."""

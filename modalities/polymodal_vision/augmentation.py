@@ -92,64 +92,83 @@ class Augmentation:
         return max(self.brightness, self.contrast, self.saturation, self.hue) > 0
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What was drawn for one image or clip."""
+
+    flip: bool = False
+    colours: tuple[tuple[str, float], ...] = ()  # name and factor (of hue, the turn), in order
+    grey: bool = False
+    blur: float = 0.0  # width of the Gaussian in pixels, 0 for none
+
+    @classmethod
+    def draw(cls, augmentation: Augmentation, generator: np.random.Generator) -> "Changes":
+        """Draw what is to be changed."""
+        flip = bool(augmentation.flip and generator.random() < augmentation.flip)
+        jitter = augmentation.colours and generator.random() < augmentation.jitter
+        factors = [
+            (name, generator.uniform(max(0.0, 1 - strength), 1 + strength))
+            for name in ("brightness", "contrast", "saturation")
+            if jitter and (strength := getattr(augmentation, name))
+        ]
+        if jitter and augmentation.hue:
+            factors.append(("hue", generator.uniform(-augmentation.hue, augmentation.hue)))
+        grey = bool(augmentation.grey and generator.random() < augmentation.grey)
+        blur = 0.0
+        if augmentation.blur and generator.random() < augmentation.blur:
+            blur = generator.uniform(*augmentation.blur_sigma)
+        order = generator.permutation(len(factors)) if factors else ()
+        return cls(flip, tuple(factors[place] for place in order), grey, blur)
+
+
 def flip_and_colour(
     frames: UInt8[np.ndarray, "frame height width 3"],
     augmentation: Augmentation,
     generator: np.random.Generator,
 ) -> UInt8[np.ndarray, "frame height width 3"]:
     """Return the frames flipped, jittered, grey and blurred by one draw for all of them."""
-    if augmentation.flip and generator.random() < augmentation.flip:
+    drawn = Changes.draw(augmentation, generator)
+    if drawn.flip:
         frames = frames[:, :, ::-1]
-    jitter = augmentation.colours and generator.random() < augmentation.jitter
-    factors = {
-        name: generator.uniform(max(0.0, 1 - strength), 1 + strength)
-        for name in ("brightness", "contrast", "saturation")
-        if jitter and (strength := getattr(augmentation, name))
-    }
-    if jitter and augmentation.hue:
-        factors["hue"] = generator.uniform(-augmentation.hue, augmentation.hue)
-    grey = augmentation.grey and generator.random() < augmentation.grey
-    sigma = 0.0
-    if augmentation.blur and generator.random() < augmentation.blur:
-        sigma = generator.uniform(*augmentation.blur_sigma)
-    if not (factors or grey or sigma):
+    if not (drawn.colours or drawn.grey or drawn.blur):
         return frames
     colours = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32) / 255)
-    for index in generator.permutation(len(factors)):
-        name = list(factors)[index]
-        colours = _CHANGES[name](colours, factors[name]).clamp(0, 1)
-    if grey:
-        colours = _greyscale(colours).expand_as(colours)
-    if sigma:
-        colours = gaussian_blur(colours, sigma)
+    for name, factor in drawn.colours:
+        colours = CHANGES[name](colours, factor).clamp(0, 1)
+    if drawn.grey:
+        colours = greyscale(colours).expand_as(colours)
+    if drawn.blur:
+        colours = gaussian_blur(colours, drawn.blur)
     return np.asarray((colours * 255).round().to(torch.uint8).numpy())
 
 
 Colours = Float[Tensor, "frame height width 3"]
+Factor = float | Float[Tensor, "frame #height #width #3"]
 
 
-def _greyscale(colours: Colours) -> Float[Tensor, "frame height width 1"]:
+def greyscale(colours: Colours) -> Float[Tensor, "frame height width 1"]:
+    """Return how bright each colour is."""
     return (colours * colours.new_tensor(GREY)).sum(dim=-1, keepdim=True)
 
 
-def change_brightness(colours: Colours, factor: float) -> Colours:
+def change_brightness(colours: Colours, factor: Factor) -> Colours:
     """Return the colours times a factor."""
     return colours * factor
 
 
-def change_contrast(colours: Colours, factor: float) -> Colours:
+def change_contrast(colours: Colours, factor: Factor) -> Colours:
     """Return the colours moved away from the mean grey of their frame by a factor."""
-    mean = _greyscale(colours).mean(dim=(1, 2, 3), keepdim=True)
+    mean = greyscale(colours).mean(dim=(1, 2, 3), keepdim=True)
     return mean + (colours - mean) * factor
 
 
-def change_saturation(colours: Colours, factor: float) -> Colours:
+def change_saturation(colours: Colours, factor: Factor) -> Colours:
     """Return the colours moved away from their own grey by a factor."""
-    grey = _greyscale(colours)
+    grey = greyscale(colours)
     return grey + (colours - grey) * factor
 
 
-def change_hue(colours: Colours, turn: float) -> Colours:
+def change_hue(colours: Colours, turn: Factor) -> Colours:
     """Return the colours with their hue turned by a part of the circle (HSV)."""
     value, strongest = colours.max(dim=-1)
     chroma = value - colours.amin(dim=-1)
@@ -162,7 +181,7 @@ def change_hue(colours: Colours, turn: float) -> Colours:
     return value[..., None] - chroma[..., None] * share
 
 
-_CHANGES = {
+CHANGES = {
     "brightness": change_brightness,
     "contrast": change_contrast,
     "saturation": change_saturation,
@@ -170,12 +189,18 @@ _CHANGES = {
 }
 
 
+def gaussian(sigma: Tensor, radius: int) -> Float[Tensor, "*shape place"]:
+    """Return the weights of Gaussians from -radius to radius, cut off at three widths each."""
+    place = torch.arange(-radius, radius + 1, dtype=sigma.dtype, device=sigma.device)
+    reach = (3 * sigma).ceil().clamp(min=1)
+    weight = torch.exp(-place.square() / (2 * sigma.square())) * (place.abs() <= reach)
+    return weight / weight.sum(dim=-1, keepdim=True)
+
+
 def gaussian_blur(colours: Colours, sigma: float) -> Colours:
     """Return the colours smoothed by a Gaussian of this width in pixels; edges are repeated."""
     radius = max(math.ceil(3 * sigma), 1)
-    place = torch.arange(-radius, radius + 1, dtype=colours.dtype)
-    weight = torch.exp(-place.square() / (2 * sigma**2))
-    weight = (weight / weight.sum()).repeat(3, 1)  # channel tap
+    weight = gaussian(torch.tensor([sigma], dtype=colours.dtype), radius).repeat(3, 1)
     pixels = colours.permute(0, 3, 1, 2)
     padded = torch.nn.functional.pad(pixels, (radius,) * 4, mode="replicate")
     rows = torch.nn.functional.conv2d(padded, weight[:, None, None, :], groups=3)

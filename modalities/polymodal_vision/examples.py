@@ -57,6 +57,11 @@ def examples() -> list[Example]:
             "vision.patches", "tokenizer",
             {"size": 32, "patch": 16, "augment": augment}, raws=pictures,
         ),
+        Example(
+            "vision.patches", "tokenizer",
+            {"size": 32, "patch": 16, "augment": {**augment, "hue": 0.2}, "on_device": True},
+            raws=pictures,
+        ),
         Example("vision.patches", "tokenizer", {"max_tokens": 6, "patch": 16}, raws=pictures),
         Example("vision.region_set", "reader", values=found),
         Example(

@@ -43,6 +43,18 @@ class Framing:
 
         A random crop takes the place of the resize mode: its box is squashed to the target.
         """
+        frames, goal = self.fit(frames, target, generator)
+        if generator is not None:
+            frames = flip_and_colour(frames, self.augment, generator)
+        return self._padded(frames, goal)
+
+    def fit(
+        self,
+        frames: Frames,
+        target: Callable[[int, int], tuple[int, int]],
+        generator: np.random.Generator | None = None,
+    ) -> tuple[Framed, tuple[int, int]]:
+        """Return the frames cut and resized, nothing else changed, and the size to pad them to."""
         height, width = frames.shape[1:3]
         if generator is None or self.augment.crop is None:
             size = goal = target(height, width)
@@ -51,10 +63,7 @@ class Framing:
             draw = {"scale": self.augment.crop, "ratio": self.augment.ratio}
             box = random_box(height, width, generator, **draw)
             size = goal = target(box[2], box[3])
-        frames = resize(frames, box, size, interpolation=self.interpolation)
-        if generator is not None:
-            frames = flip_and_colour(frames, self.augment, generator)
-        return self._padded(frames, goal)
+        return resize(frames, box, size, interpolation=self.interpolation), goal
 
     def _padded(self, frames: Frames, size: tuple[int, int]) -> Framed:
         height, width = frames.shape[1:3]

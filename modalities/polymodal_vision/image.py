@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from polymodal import UnreadableError
 from polymodal.tokenizer import Reader
@@ -195,6 +195,8 @@ def to_levels(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
 def _upright(image: Image.Image) -> Image.Image:
     """Turn by EXIF orientation; EXIF too damaged to read does not cost the image."""
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # exif_transpose would copy it
         return ImageOps.exif_transpose(image)
     except Exception:  # whatever the EXIF parser meets
         return image
@@ -214,7 +216,8 @@ def _channels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
         converted = ImageCms.applyTransform(image, transform)
         assert converted is not None
         return np.array(converted)
-    return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    wanted = "RGBA" if image.has_transparency_data else "RGB"
+    return np.array(image if mode == wanted else image.convert(wanted))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from math import prod
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ import torch
 from polymodal.layout import Layout
 from polymodal.tokenizer import Tokenizer
 from polymodal.tokens import Tokens
-from polymodal_vision.augmentation import Augmentation
+from polymodal_vision.augmentation import Augmentation, Changes
+from polymodal_vision.batch_augmentation import change_each, drawn_rows
 from polymodal_vision.framing import Framing, whole_patches
 from polymodal_vision.geometry import Interpolation, ResizeMode, native_size
 from polymodal_vision.image import check_picture
@@ -22,11 +24,13 @@ from polymodal_vision.patching import (
     denormalize,
     normalize,
     patch_rows,
+    patches_of_images,
     standardized,
 )
 from polymodal_vision.spiral import spiral
 
 Order = Literal["raster", "spiral"]
+DRAWN = "drawn"  # the channel that tells `finish` how to change an image
 
 
 class Patches(Tokenizer):
@@ -57,10 +61,13 @@ class Patches(Tokenizer):
         augment: random changes by name, options of `Augmentation`: crop, ratio, flip, jitter,
             brightness, contrast, saturation, hue, grey, blur, blur_sigma. Made only while training
             (when `encode` is given generators).
+        on_device: let the data worker only crop and resize, and `finish` flip, colour, blur and
+            normalise all images of a batch at once on the training device. For GPUs: what some
+            images need is computed for all. Needs `size`.
 
     Raises:
         ValueError: neither or both of `size` and `max_tokens`, a size that is no multiple of
-            the patch, or `grid` without `size`.
+            the patch, `grid` or `on_device` without `size`, or `on_device` with "pad".
     """
 
     reader = "vision.image"
@@ -81,6 +88,7 @@ class Patches(Tokenizer):
         order: Order = "raster",
         standardize: bool = False,
         augment: Mapping[str, Any] | None = None,
+        on_device: bool = False,
     ):
         if (size is None) == (max_tokens is None):
             raise ValueError(
@@ -104,8 +112,14 @@ class Patches(Tokenizer):
         if grid is not None and size is None:
             raise ValueError("grid stretches positions of images of one size: give size too")
         self.grid = None if grid is None else whole_patches(grid, 1)
+        if on_device and (size is None or resize == "pad"):
+            raise ValueError(
+                "on_device changes images of one size that fill it: give size, and crop or squash "
+                "as resize"
+            )
         self.order: Order = order
         self.standardize = standardize
+        self.on_device = on_device
 
     @property
     def spec(self) -> PatchSpec:
@@ -137,28 +151,71 @@ class Patches(Tokenizer):
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
-        """Return the patches of each image uint8 [H, W, 3] in the chosen order; None has none."""
-        draws = [None] * len(raws) if generators is None else generators
-        images = [
-            None if raw is None else self.framing.apply(raw[None], self._target, draw)[0]
+        """Return the patches of each image uint8 [H, W, 3] in the chosen order; None has none.
+
+        With `on_device` values are the levels of the pixels, row by row: `finish` cuts patches.
+        """
+        draws: Sequence[np.random.Generator | None] = [None] * len(raws)
+        if generators is not None and self.framing.augment != Augmentation():  # costly to make
+            draws = generators
+        framed = [
+            None if raw is None else self._framed(raw, draw)
             for raw, draw in zip(raws, draws, strict=True)
         ]
-        present = [image for image in images if image is not None]
+        present = [each for each in framed if each is not None]
+        images = [image for image, _ in present]
         features = self.patch**2 * 3
-        if not present:
+        if not images:
             rows = np.zeros((0, features), dtype=np.uint8)
-        elif len({image.shape for image in present}) == 1:
-            rows = patch_rows(np.stack(present)[:, None], patch=self.patch).reshape(-1, features)
+        elif self.on_device:
+            rows = np.stack(images).reshape(-1, features)
+        elif len({image.shape for image in images}) == 1:
+            rows = patch_rows(np.stack(images)[:, None], patch=self.patch).reshape(-1, features)
         else:
             rows = np.concatenate(
-                [patch_rows(image[None, None], patch=self.patch)[0] for image in present]
+                [patch_rows(image[None, None], patch=self.patch)[0] for image in images]
             )
-        grids = [(0, 0) if image is None else self._grid(image.shape) for image in images]
+        grids = [(0, 0) if each is None else self._grid(each[0].shape) for each in framed]
         places = {grid: self._places(grid) for grid in dict.fromkeys(grids)}
         positions = np.concatenate([self._places((0, 0)), *[places[g] for g in grids]])
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
-        values = normalize(rows, self.statistics)
-        tokens = Tokens(layout, values=standardized(values) if self.standardize else values)
+        tokens = Tokens(layout, values=torch.from_numpy(rows))
+        if not self.on_device:
+            return self._valued(tokens, grids)
+        drawn = [changes for _, changes in present]
+        if all(changes == Changes() for changes in drawn):
+            return tokens
+        channel = drawn_rows(drawn).repeat_interleave(layout.tokens // len(drawn), dim=0)
+        return Tokens(replace(layout, channels={DRAWN: channel}), values=tokens.rows)
+
+    def finish(self, tokens: Tokens) -> Tokens:
+        """Change, cut and normalise the images of a batch at once, if `encode` has left that."""
+        if not self.on_device:
+            return tokens
+        assert self.size is not None
+        grid, layout = self._grid(self.size), tokens.layout
+        images = tokens.rows.reshape(-1, *self.size, 3)
+        if DRAWN in layout.channels:
+            drawn = layout.channels[DRAWN][:: prod(grid)]  # an image's tokens all say the same
+            changed = change_each(images.float() / 255, drawn, self.framing.augment)
+            images = (changed * 255).round().to(torch.uint8)
+        tokens = Tokens(replace(layout, channels={}), values=patches_of_images(images, self.patch))
+        return self._valued(tokens, [grid if length else (0, 0) for length in layout.lengths])
+
+    def _framed(
+        self, raw: np.ndarray, generator: np.random.Generator | None
+    ) -> tuple[np.ndarray, Changes]:
+        """Return an image at its size, and the changes left for `finish`."""
+        if not self.on_device:
+            return self.framing.apply(raw[None], self._target, generator)[0], Changes()
+        image = self.framing.fit(raw[None], self._target, generator)[0][0]
+        if generator is None:
+            return image, Changes()
+        return image, Changes.draw(self.framing.augment, generator)
+
+    def _valued(self, tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
+        values = normalize(tokens.rows, self.statistics)
+        tokens = tokens.with_rows(standardized(values) if self.standardize else values)
         return tokens if self.order == "raster" else _reordered(tokens, grids)
 
     def count(self, raws: Sequence[np.ndarray | None]) -> list[int]:
@@ -221,9 +278,9 @@ class Patches(Tokenizer):
 def _reordered(tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
     """Return the patches of each grid from its centre outwards."""
     orders = {grid: torch.tensor(spiral(*grid), dtype=torch.int64) for grid in dict.fromkeys(grids)}
-    starts = tokens.layout.offsets.tolist()
+    starts = accumulate(tokens.layout.lengths, initial=0)
     rows = torch.cat(
         [torch.zeros(0, dtype=torch.int64), *(orders[g] + s for g, s in zip(grids, starts))]
-    )
+    ).to(tokens.layout.device)
     layout = replace(tokens.layout, positions=tokens.layout.positions[rows])
     return tokens.with_rows(tokens.rows[rows], layout)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from polymodal.component import TokenSpec
@@ -69,6 +69,15 @@ def patch_rows(
     return np.ascontiguousarray(ordered).reshape(count, times * rows * columns, -1)
 
 
+def patches_of_images(
+    images: Shaped[Tensor, "image height width 3"], patch: int
+) -> Shaped[Tensor, "token feature"]:
+    """Cut images into patches as `patch_rows` does, on any device."""
+    _, height, width, _ = images.shape
+    cut = images.reshape(-1, height // patch, patch, width // patch, patch, 3)
+    return cut.transpose(2, 3).reshape(-1, patch * patch * 3)
+
+
 def frames_of_rows(
     rows: Float[Tensor, "token feature"],
     cell: Int[Tensor, " token"],
@@ -90,14 +99,15 @@ def frames_of_rows(
 
 
 def normalize(
-    levels: UInt8[np.ndarray, "token feature"], statistics: MeanStd
+    levels: UInt8[Tensor, "token feature"], statistics: MeanStd
 ) -> Float[Tensor, "token feature"]:
     """Return colours of 0 to 255 as (colour / 255 - mean) / std, channel by channel."""
     mean, std = (np.asarray(each, dtype=np.float64) for each in statistics)
-    values = levels.reshape(-1, 3).astype(np.float32)
-    values *= (1 / (255 * std)).astype(np.float32)
-    values -= (mean / std).astype(np.float32)
-    return torch.from_numpy(values.reshape(levels.shape))
+    scale, shift = (
+        torch.from_numpy(each.astype(np.float32)).to(levels.device)
+        for each in (1 / (255 * std), mean / std)
+    )
+    return levels.reshape(-1, 3).float().mul_(scale).sub_(shift).reshape(levels.shape)
 
 
 def standardized(values: Float[Tensor, "token feature"]) -> Float[Tensor, "token feature"]:

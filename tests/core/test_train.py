@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from polymodal import DataError, Loss, PolymodalError, load
 from polymodal.config import OptimizerConfig, check_config
 from polymodal.errors import ConfigError
+from polymodal.loader import PackedDataset
 from polymodal.schedule import learning_rate, weight_decay
 from polymodal.train import Training
 
@@ -87,6 +88,16 @@ def test_a_run_cut_before_its_first_checkpoint_starts_again(sensor_config, plugi
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_a_kill_at_the_very_start_leaves_is_gone_on_from(sensor_config, plugins, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".writing-config.yaml").write_text("str")
+    train(sensor_config, tmp_path / "run", plugins)
+    sensor_config["trainer"]["max_steps"] = 7
+    (tmp_path / "run" / "model" / "tokenizers" / "signal.json").unlink()  # killed before this one
+    train(sensor_config, tmp_path / "run", plugins, resume=True)
+    assert load(tmp_path / "run", plugins=plugins).config.trainer.max_steps == 7
+
+
 def test_a_run_that_is_cut_leaves_the_model_of_its_last_checkpoint(
     sensor_config, plugins, tmp_path
 ):
@@ -109,6 +120,28 @@ def test_a_run_that_is_cut_leaves_the_model_of_its_last_checkpoint(
         stopped.run()
     left = dict(load(tmp_path / "run", plugins=plugins).model.named_parameters())
     assert equal(left, saved[1]) and not equal(left, saved[0])
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_an_epoch_shows_each_row_once_to_ranks_whose_number_changes(
+    sensor_config, plugins, tmp_path, monkeypatch, accumulate
+):
+    sensor_config["trainer"]["accumulate"] = accumulate
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    seen = []
+    for ranks in (2, 4, 1, 3, 2, 1):  # a step each: 48 rows in batches of 8
+        for number in range(ranks):
+            monkeypatch.setattr("polymodal.train.world_size", lambda ranks=ranks: ranks)
+            monkeypatch.setattr("polymodal.train.rank", lambda number=number: number)
+            refs, micro_batches = next(training.batches())
+            assert len(micro_batches) == accumulate
+            seen += [key for batch in micro_batches for key in batch.keys.tolist()]
+        training.step, training.position = training.step + 1, refs.stop
+    epoch = training.mixture.draw(0, 48)
+    assert len(set(zip(epoch.source, epoch.index, strict=True))) == 48
+    dataset = PackedDataset(list(training.sources.values()), training.builder.readings)
+    assert sorted(seen) == sorted(dataset[epoch].keys.tolist())
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(sensor_config, plugins, tmp_path):
@@ -401,6 +434,16 @@ def test_the_saved_model_is_the_average_of_the_weights(sensor_config, plugins, t
     training.run()
     assert torch.allclose(weights(tmp_path / "run")[name], wanted, atol=1e-6)
     assert not torch.allclose(weight, wanted, atol=1e-6)
+
+
+def test_an_average_asked_for_on_resuming_starts_from_the_weights_there_are(
+    sensor_config, plugins, tmp_path
+):
+    train(sensor_config, tmp_path / "run", plugins)
+    trained = weights(tmp_path / "run")
+    sensor_config["trainer"]["ema"] = 0.9
+    train(sensor_config, tmp_path / "run", plugins, resume=True)  # no step is left
+    assert equal(trained, weights(tmp_path / "run"))
 
 
 def test_evaluations_run_when_due_and_trackers_hear_of_them(sensor_config, plugins, tmp_path):

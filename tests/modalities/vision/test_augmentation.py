@@ -3,6 +3,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
+from polymodal.loader import owned
 from polymodal_vision.augmentation import (
     Augmentation,
     change_brightness,
@@ -12,7 +13,8 @@ from polymodal_vision.augmentation import (
     flip_and_colour,
     gaussian_blur,
 )
-from polymodal_vision.geometry import random_box
+from polymodal_vision.geometry import random_box, resize
+from polymodal_vision.patches import Patches
 
 
 def colours(*shape: int) -> torch.Tensor:
@@ -87,3 +89,68 @@ def test_a_box_that_never_fits_becomes_the_middle_of_the_nearest_ratio():
     assert random_box(1, 1, np.random.default_rng(0), scale=(0.01, 0.02), ratio=(1.0, 1.0)) == (
         0, 0, 1, 1,
     )  # fmt: skip
+
+
+EVERYTHING = {
+    "crop": [0.3, 1.0], "flip": 0.5, "jitter": 0.8, "brightness": 0.6, "contrast": 0.6,
+    "saturation": 0.6, "hue": 0.3, "grey": 0.3, "blur": 0.5, "blur_sigma": [0.3, 1.6],
+}  # fmt: skip
+
+
+def pictures(count: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(7)
+    shapes = generator.integers(20, 60, (count, 2))
+    # smooth: in noise a single rounding of a pixel would spread
+    return [
+        resize(generator.integers(0, 256, (1, 5, 4, 3), np.uint8), (0, 0, 5, 4), (h, w))[0]
+        for h, w in shapes.tolist()
+    ]
+
+
+def generators(count: int) -> list[np.random.Generator]:
+    return [np.random.default_rng(number) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "augment", [EVERYTHING, {"flip": 0.5}, {"blur": 1.0}, {"hue": 0.5}, {"contrast": 0.9}, {}]
+)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_images_change_on_the_device_as_they_would_in_the_worker(augment, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    options = {"size": (24, 32), "patch": 8, "normalize": "none", "augment": augment}
+    here, there = Patches(**options), Patches(**options, on_device=True)
+    raws = [*pictures(40), None]
+    wanted = here.encode(raws, generators=generators(41))
+    cut = there.encode(raws, generators=generators(41))
+    assert cut.values.dtype == torch.uint8
+    found = there.finish(cut.to(device)).to("cpu")
+    assert found.layout.lengths == wanted.layout.lengths and not found.layout.channels
+    apart = ((found.values - wanted.values) * 255).round().abs()
+    assert apart.max() <= 1 and (apart > 0).float().mean() < 1e-3  # ties of rounding
+
+
+@pytest.mark.parametrize("order", ["raster", "spiral"])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_without_changes_the_device_gives_what_the_worker_gives(order, standardize):
+    options = {"size": 24, "patch": 8, "order": order, "standardize": standardize,
+               "augment": EVERYTHING}  # fmt: skip
+    here, there = Patches(**options), Patches(**options, on_device=True)
+    raws = [None, *pictures(3), None]
+    wanted, found = here.encode(raws), there.finish(there.encode(raws))
+    assert torch.equal(found.values, wanted.values)
+    assert torch.equal(found.layout.positions, wanted.layout.positions)
+    assert here.finish(wanted) is wanted
+    assert there.finish(there.encode([None])).layout.tokens == 0
+
+
+def test_the_device_keeps_the_owners_of_a_list_of_images():
+    there = Patches(size=16, patch=8, augment={"flip": 1.0}, on_device=True)
+    cut = owned(there.encode(pictures(3), generators=generators(3)), [0, 0, 2], 3)
+    assert there.finish(cut).layout.owners == (0, 0, 2)
+
+
+@pytest.mark.parametrize("options", [{"max_tokens": 9}, {"size": 16, "resize": "pad"}])
+def test_the_device_takes_images_of_one_size_only(options):
+    with pytest.raises(ValueError, match="on_device changes images of one size"):
+        Patches(patch=8, on_device=True, **options)
