@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.encoder import Taps
+from polymodal.encoder import NO_TAPS, Taps
 from polymodal.layout import Layout
 from polymodal.tokens import Encoded
 from polymodal.transformer import EPSILON, Mlp, Point, Transformer
@@ -288,30 +288,75 @@ def test_what_can_not_work_is_refused():
         small(cross_width=8)(torch.randn(1, 16), Layout.of([1]))
 
 
+def edges_within(lengths, generator):
+    """Return some pairs of tokens of each segment; none for short segments now and then."""
+    pairs, first = [torch.zeros(2, 0, dtype=torch.int64)], 0
+    for length in lengths:
+        if length:
+            count = int(torch.randint(0, 4, (), generator=generator))
+            pairs.append(first + torch.randint(0, length, (2, count), generator=generator))
+        first += length
+    return torch.cat(pairs, dim=1)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(hasattr(Mlp.forward, "__wrapped__"), reason="shape checks can't be traced")
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_blocks_are_not_compiled_again_for_other_lengths():
-    model, plain = small(rotary_axes=1), small(rotary_axes=1)
-    model.compile_blocks(backend="aot_eager")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_checkpointing": True},
+        {"causal": True, "norm": "post"},
+        {"rotary_axes": 1, "drop_path": 0.5, "dropout": 0.1},
+        {"edges": "bias", "edge_features": 1},
+        {"edges": "restrict"},
+        {"cross_width": 16, "rotary_axes": 1, "cross_rotary": True},
+    ],
+    ids=["checkpointed", "causal", "rotary", "bias", "restrict", "cross"],
+)
+def test_compiled_blocks_are_compiled_once_whatever_the_lengths(options):
+    torch._dynamo.reset()
+    compiled, plain = small(**options), small(**options)
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled.compile_blocks(backend=counting)
     generator = torch.Generator().manual_seed(0)
 
-    def check(lengths):
+    def drawn(most):
+        return int(torch.randint(0, most, (), generator=generator))
+
+    def check(lengths, memory_lengths, taps=NO_TAPS):
         layout = Layout.of(lengths)
+        if "edges" in options:
+            edges = edges_within(lengths, generator)
+            values = torch.randn(edges.shape[1], 1, generator=generator)
+            layout = Layout.of(lengths, edges=edges, edge_values=values)
         x = torch.randn(layout.tokens, 16, generator=generator)
+        memory = None
+        if "cross_width" in options:
+            there = Layout.of(memory_lengths)
+            memory = Encoded.mean_pooled(there, torch.randn(there.tokens, 16, generator=generator))
         results = []
-        for each in (model, plain):
+        for model in (compiled, plain):
+            torch.manual_seed(1)
             leaf = x.clone().requires_grad_()
-            out = each(leaf, layout).vectors
+            out = model(leaf, layout, memory=memory, taps=taps).vectors
             out.square().sum().backward()
             results.append((out, leaf.grad))
         for one, other in zip(*results, strict=True):
             assert torch.allclose(one, other, atol=1e-5)
 
-    check([3, 4])
-    with torch.compiler.set_stance("fail_on_recompile"):
-        for _ in range(10):
-            count = int(torch.randint(1, 6, (), generator=generator))
-            check([2, *torch.randint(0, 9, (count,), generator=generator).tolist()])
-    for lengths in [(), (0, 0), (1,)]:
-        check(lengths)
+    check([1, 1], [1, 1])  # as many tokens as heads, and as the memory has
+    first = len(graphs)
+    assert 0 < first <= 8  # both blocks have the same
+    for lengths in [(), (0, 0), (1,), (0, 1), (16,), (8, 8)]:
+        check(lengths, lengths[::-1])
+    for _ in range(50):
+        count = 1 + drawn(5)
+        check([drawn(9) for _ in range(count)], [drawn(9) for _ in range(count)])
+    check([3, 5], [2, 6], Taps(attention=(0,)))
+    assert len(graphs) == first
