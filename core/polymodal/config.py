@@ -148,7 +148,7 @@ class TrainerConfig(Section):
     device: Annotated[str, AfterValidator(_known_device)] = "auto"  # "cuda", "cuda:1", "mps" ...
     strategy: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies, or shards
     compile: bool = False  # torch.compile of every transformer block
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["alternate", "selective"] = False  # see `Transformer`
     ema: float | None = Field(None, gt=0, lt=1)  # decay of an average of the weights
     log_every: int = Field(10, ge=1)
     ledger_every: int | None = Field(None, ge=1)  # measure what the parts of such steps cost

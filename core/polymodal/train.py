@@ -141,7 +141,8 @@ class Training:
 
         for part in self.model.modules():
             if isinstance(part, Transformer):
-                part.gradient_checkpointing |= self.config.trainer.gradient_checkpointing
+                if not part.gradient_checkpointing:  # an encoder's own choice stands
+                    part.gradient_checkpointing = self.config.trainer.gradient_checkpointing
                 if self.config.trainer.compile:
                     part.compile_blocks()
 

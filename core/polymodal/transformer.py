@@ -22,7 +22,7 @@ vectors for the same rows.
 
 import inspect
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Literal, get_args
@@ -32,7 +32,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.compiler import set_stance
 from torch.fx.experimental import _config as shapes
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+    noop_context_fn,
+)
 
 from polymodal.attention import attend, attention_maps
 from polymodal.encoder import NO_TAPS, Taps
@@ -43,6 +49,7 @@ from polymodal.tokens import Encoded
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "swiglu"]
 EdgeMode = Literal["ignore", "restrict", "bias"]
+Checkpointing = bool | Literal["alternate", "selective"]
 Maps = tuple[Float[Tensor, "head _query _key"], ...]
 
 EPSILON = 1e-6  # of layer norms, as timm's ViT
@@ -271,7 +278,9 @@ class Transformer(nn.Module):
             values, and is added with "restrict" as well.
         edge_kinds: how many kinds `Layout.edge_kinds` has; 0: one.
         edge_features: columns of `Layout.edge_values`.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work out again in the backward pass, to save memory: true every
+            block, "alternate" every second one, "selective" in every block what is cheap (norms,
+            activations), while attention and matrix products are kept.
 
     Raises:
         ValueError: a width that heads don't divide, a share outside [0, 1), or options that need
@@ -296,7 +305,7 @@ class Transformer(nn.Module):
         edges: EdgeMode = "ignore",
         edge_kinds: int = 0,
         edge_features: int = 0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if width <= 0 or heads <= 0 or width % heads:
@@ -307,6 +316,11 @@ class Transformer(nn.Module):
             if value not in get_args(choice):
                 allowed = ", ".join(get_args(choice))
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+        if gradient_checkpointing not in (False, True, "alternate", "selective"):
+            raise ValueError(
+                "gradient_checkpointing must be true, false, alternate or selective, "
+                f"got {gradient_checkpointing!r}"
+            )
         if depth < 0:
             raise ValueError(f"depth must be 0 or more, got {depth}")
         for name, share in {"dropout": dropout, "drop_path": drop_path}.items():
@@ -318,7 +332,8 @@ class Transformer(nn.Module):
         self.edges = edges
         self.cross_width = cross_width
         self.cross_rotary = cross_rotary
-        self.gradient_checkpointing = gradient_checkpointing
+        self.dropout = dropout
+        self.gradient_checkpointing: Checkpointing = gradient_checkpointing
         self.compiled = False
         self.rotary = Rotary(width // heads, rotary_axes) if rotary_axes else None
         self.edge_kind_bias = self.edge_value_bias = None
@@ -386,15 +401,28 @@ class Transformer(nn.Module):
         for number, block in enumerate(self.blocks):
             wanted = [n for n in taps.attention if n % depth == number]
             keep = None if keeps is None else keeps[number]
-            if self.gradient_checkpointing and torch.is_grad_enabled():
+            if self._again(number):
                 vectors, maps = checkpoint(
-                    self._run, block, vectors, around, keep, tap=bool(wanted), use_reentrant=False
-                )
+                    self._run, block, vectors, around, keep,
+                    tap=bool(wanted), use_reentrant=False, context_fn=self._contexts(),
+                )  # fmt: skip
             else:
                 vectors, maps = self._run(block, vectors, around, keep, tap=bool(wanted))
             attention.update(dict.fromkeys(wanted, maps))
             hidden.update({n: vectors for n in taps.hidden if n % depth == number})
         return Hidden(self.norm(vectors), hidden, attention)
+
+    def _again(self, number: int) -> bool:
+        """Whether this block is worked out again in the backward pass."""
+        skipped = self.gradient_checkpointing == "alternate" and number % 2 == 1
+        return bool(self.gradient_checkpointing) and not skipped and torch.is_grad_enabled()
+
+    def _contexts(self) -> Callable[[], tuple[AbstractContextManager, AbstractContextManager]]:
+        if self.gradient_checkpointing != "selective":
+            return noop_context_fn
+        # An attention that is kept draws no second time: what drops weights is worked out again.
+        policy = partial(_worth_keeping, attention=not self.dropout)
+        return partial(create_selective_checkpoint_contexts, policy)
 
     def _run(
         self, block: Block, vectors: Tensor, around: Surroundings, keep: Tensor | None, *, tap: bool
@@ -403,7 +431,10 @@ class Transformer(nn.Module):
         few = min(len(vectors), len(around.memory.vectors) if around.memory else 2) < 2
         # torch would compile anew for 0 and for 1 token, and for every number of maps.
         eager = self.compiled and (few or tap)
-        with set_stance("force_eager") if eager else nullcontext():
+        with (
+            set_stance("force_eager") if eager else nullcontext(),
+            _casting_anew(vectors) if self.gradient_checkpointing == "selective" else nullcontext(),
+        ):
             found: tuple[Tensor, Maps | None] = block(vectors, around, keep, tap=tap)
             return found
 
@@ -452,6 +483,27 @@ class Transformer(nn.Module):
         drawn = torch.rand(len(self.blocks), 2, layout.segments, device=device) < kept
         factors = drawn / kept
         return factors[..., layout.segment, None].to(dtype)
+
+
+def _worth_keeping(
+    context: SelectiveCheckpointContext, operation: Any, *inputs: Any, attention: bool, **rest: Any
+) -> CheckpointPolicy:
+    """Keep attention and matrix products, but not the MLP's last, which no gradient asks for."""
+    name = str(operation)
+    if name.startswith(("aten.mm", "aten.addmm")):
+        taken, made = inputs[-1].shape
+        kept = made >= taken
+    else:
+        kept = attention and "att" in name
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _casting_anew(vectors: Tensor) -> AbstractContextManager[object]:
+    """Let autocast keep no casts of weights, or a block would do less at first than again."""
+    kind = vectors.device.type
+    if not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False)
 
 
 @cache  # one for all, so that transformers of the same sizes share their graphs

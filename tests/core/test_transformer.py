@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from polymodal.costs import Tally
 from polymodal.encoder import NO_TAPS, Taps
 from polymodal.layout import Layout
 from polymodal.tokens import Encoded
@@ -214,17 +215,42 @@ def test_dropped_branches_leave_a_segment_as_it_was():
     assert torch.allclose(out[2:], whole[2:], atol=1e-6)
 
 
-def test_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("policy", [True, "alternate", "selective"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_checkpointing_changes_no_gradient(policy, dropout):
     layout = Layout.of([3, 0, 4])
     x = torch.randn(7, 16)
     gradients = []
-    for checkpointing in (False, True):
-        model = small(dropout=0.2, drop_path=0.2, gradient_checkpointing=checkpointing)
+    for checkpointing in (False, policy):
+        model = small(
+            dropout=dropout, drop_path=dropout, gradient_checkpointing=checkpointing, depth=3
+        )
         torch.manual_seed(3)
         model(x, layout, taps=Taps(attention=(0,))).vectors.square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_each_way_of_checkpointing_keeps_what_it_says():
+    layout = Layout.of([20, 20])
+    x = torch.randn(40, 16, requires_grad=True)
+
+    def widths(policy):
+        """Return the values that blocks keep for the backward pass, by token and width."""
+        model = small(depth=8, gradient_checkpointing=policy)
+        model(x, layout)  # masks and angles are made once a layout
+        with Tally() as tally:
+            out = model(x, layout).vectors
+            kept = tally.bytes / 4 / x.numel()
+        out.sum().backward()
+        return kept
+
+    whole, every, second, selective = map(widths, (False, True, "alternate", "selective"))
+    # Kept by selective: the sum, queries, keys and values, attention and its product, the MLP's up.
+    assert whole > 8 * 17 and every < 8 * 1.5
+    assert abs(second - (whole + every) / 2) < 0.02 * whole
+    assert 8 * 10 <= selective < 8 * 11
 
 
 def test_edges_restrict_what_a_block_sees():
@@ -284,6 +310,8 @@ def test_what_can_not_work_is_refused():
         small(depth=-1)
     with pytest.raises(ValueError, match="cross_rotary needs rotary_axes and a cross_width"):
         small(cross_rotary=True, rotary_axes=2)
+    with pytest.raises(ValueError, match="true, false, alternate or selective, got 'half'"):
+        small(gradient_checkpointing="half")
     with pytest.raises(ValueError, match="exactly if it has a cross_width"):
         small(cross_width=8)(torch.randn(1, 16), Layout.of([1]))
 
