@@ -106,6 +106,7 @@ class DataConfig(Section):
     sources: dict[str, SourceSlot] = {}
     batch_size: int = Field(64, ge=1)  # samples of an optimisation step, over all ranks
     tokens: int | None = Field(None, ge=1)  # a step's token budget; then batch_size is a bound
+    group_by_length: int | None = Field(None, ge=2)  # among so many batches, like lengths together
     workers: int = Field(0, ge=0)
     prefetch: int = Field(4, ge=1)  # batches read ahead by each worker
     max_skipped: float = Field(0.05, ge=0, le=1)  # share of unreadable records that stops a run
