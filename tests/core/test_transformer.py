@@ -247,8 +247,9 @@ def test_each_way_of_checkpointing_keeps_what_it_says():
         return kept
 
     whole, every, second, selective = map(widths, (False, True, "alternate", "selective"))
-    # Two sums and their norms, queries, keys, values, attention, and 4 widths before and after GELU;
-    # of these, selective drops norms, a sum and what GELU gave, and adds attention's product.
+    # A block keeps two sums and their norms, queries, keys, values, attention, and 4 widths each
+    # before and after GELU. Selective drops norms, a sum and what GELU gave, and adds attention's
+    # product.
     assert 8 * 16 <= whole < 8 * 17 and 8 <= every < 8 * 1.5
     assert abs(second - (whole + every) / 2) < 0.02 * whole
     assert 8 * 10 <= selective < 8 * 11
