@@ -41,7 +41,7 @@ def make_plan(
     by_rows = any(weight is None for weight in weights.values())
     total = sum(weight or 0 for weight in weights.values())
     parameters = _count(model)
-    plan = {
+    plan: dict[str, Any] = {
         "streams": [
             {
                 "name": name,

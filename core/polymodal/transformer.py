@@ -390,7 +390,7 @@ class Transformer(nn.Module):
         if not self.compiled:
             return self._through(vectors, around, taps)
         # A first batch of as many tokens as there are heads must not tie the two for good.
-        with shapes.patch(use_duck_shape=False):
+        with shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
             return self._through(vectors, around, taps)
 
     def _through(self, vectors: Tensor, around: Surroundings, taps: Taps) -> Hidden:
@@ -425,8 +425,9 @@ class Transformer(nn.Module):
         return partial(create_selective_checkpoint_contexts, policy)
 
     def _run(
-        self, block: Block, vectors: Tensor, around: Surroundings, keep: Tensor | None, *, tap: bool
-    ) -> tuple[Tensor, Maps | None]:
+        self, block: nn.Module, vectors: Tensor, around: Surroundings, keep: Tensor | None,
+        *, tap: bool,
+    ) -> tuple[Tensor, Any]:  # fmt: skip
         """Run a block, in the backward pass of a checkpointed one as in the forward pass."""
         few = min(len(vectors), len(around.memory.vectors) if around.memory else 2) < 2
         # torch would compile anew for 0 and for 1 token, and for every number of maps.
@@ -435,7 +436,7 @@ class Transformer(nn.Module):
             set_stance("force_eager") if eager else nullcontext(),
             _casting_anew(vectors) if self.gradient_checkpointing == "selective" else nullcontext(),
         ):
-            found: tuple[Tensor, Maps | None] = block(vectors, around, keep, tap=tap)
+            found: tuple[Tensor, Any] = block(vectors, around, keep, tap=tap)
             return found
 
     def edge_bias(self, layout: Layout) -> Float[Tensor, "edge head"] | None:
