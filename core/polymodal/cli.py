@@ -84,16 +84,30 @@ def train(
 
 
 @app.command()
-def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show what a config would train, without reading data."""
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAM=N[:SHARE]",
+            help="Tokens to expect of a sample, and the share of samples that have the stream; "
+            "as many as there can be, and all, unless given.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a config would train and what a step would cost, without reading data."""
     from polymodal.config import read_config
     from polymodal.origin import Origin
 
     checked = read_config(config, overrides or [])
+    from polymodal.costs import Expected
     from polymodal.planning import make_plan
     from polymodal.tables import plan_tables
 
-    found = make_plan(checked, Origin(config, overrides or []))
+    expected = Expected.parse(tokens or [])
+    found = make_plan(checked, Origin(config, overrides or []), tokens=expected)
     if as_json:
         _print_json(found)
     else:

@@ -106,6 +106,7 @@ class DataConfig(Section):
     sources: dict[str, SourceSlot] = {}
     batch_size: int = Field(64, ge=1)  # samples of an optimisation step, over all ranks
     tokens: int | None = Field(None, ge=1)  # a step's token budget; then batch_size is a bound
+    group_by_length: int | None = Field(None, ge=2)  # among so many batches, like lengths together
     workers: int = Field(0, ge=0)
     prefetch: int = Field(4, ge=1)  # batches read ahead by each worker
     max_skipped: float = Field(0.05, ge=0, le=1)  # share of unreadable records that stops a run
@@ -148,7 +149,7 @@ class TrainerConfig(Section):
     device: Annotated[str, AfterValidator(_known_device)] = "auto"  # "cuda", "cuda:1", "mps" ...
     strategy: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies, or shards
     compile: bool = False  # torch.compile of every transformer block
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["alternate", "selective"] = False  # see `Transformer`
     ema: float | None = Field(None, gt=0, lt=1)  # decay of an average of the weights
     log_every: int = Field(10, ge=1)
     ledger_every: int | None = Field(None, ge=1)  # measure what the parts of such steps cost

@@ -1,5 +1,6 @@
 """What a config would train: built without reading data, on no device at all where that works."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -7,19 +8,32 @@ from torch import nn
 
 from polymodal.build import Builder
 from polymodal.config import Config
-from polymodal.errors import ConfigError
+from polymodal.costs import Expected, estimate
+from polymodal.errors import ConfigError, nearest
 from polymodal.model import PretrainingModel
 from polymodal.origin import Origin
 from polymodal.plugins import Plugins
 
 
 def make_plan(
-    config: Config, origin: Origin | None = None, *, plugins: Plugins | None = None
+    config: Config,
+    origin: Origin | None = None,
+    *,
+    plugins: Plugins | None = None,
+    tokens: Mapping[str, Expected] | None = None,
 ) -> dict[str, Any]:
     """Return what `polymodal plan` shows, as plain values.
 
+    Args:
+        config: checked.
+        origin: where its entries stand, for error messages.
+        plugins: those of this environment unless given.
+        tokens: what is expected of streams, to estimate what a step costs; of those not named,
+            as many tokens as there can be. Without it nothing is estimated.
+
     Raises:
-        ConfigError: parts that can't be built or combined, all at once.
+        ConfigError: parts that can't be built or combined, all at once; `tokens` of a stream that
+            does not exist.
     """
     builder, model = _build(config, origin, plugins)
     sources = config.data.sources
@@ -27,7 +41,7 @@ def make_plan(
     by_rows = any(weight is None for weight in weights.values())
     total = sum(weight or 0 for weight in weights.values())
     parameters = _count(model)
-    return {
+    plan: dict[str, Any] = {
         "streams": [
             {
                 "name": name,
@@ -82,6 +96,9 @@ def make_plan(
         # float32 weight, gradient and AdamW's two averages: 16 bytes a trained parameter.
         "state_bytes": 4 * parameters["parameters"] + 12 * parameters["trained"],
     }
+    if tokens is not None:
+        plan["costs"] = _costs(config, model, tokens)
+    return plan
 
 
 def _build(
@@ -98,6 +115,27 @@ def _build(
         builder = Builder(config, origin, plugins=plugins)
         builder.check()
         return builder, builder.model()
+
+
+def _costs(
+    config: Config, model: PretrainingModel, tokens: Mapping[str, Expected]
+) -> dict[str, Any]:
+    unknown = [name for name in tokens if name not in model.specs]
+    if unknown:
+        raise ConfigError(
+            [f"--tokens: no stream is called {n!r}.{nearest(n, model.specs)}" for n in unknown]
+        )
+    known = {n: Expected(s.max_tokens) for n, s in model.specs.items() if s.max_tokens is not None}
+    expected = {**known, **tokens}
+    unbounded = [name for name in model.specs if name not in expected]
+    if unbounded:
+        options = " ".join(f"--tokens {name}=N" for name in unbounded)
+        return {"unknown": f"streams without a bound on their length: give {options}"}
+    try:
+        found = estimate(model, config, expected)
+    except NotImplementedError as error:
+        return {"unknown": str(error)}
+    return {"tokens": {n: vars(e) for n, e in expected.items()}, **vars(found)}
 
 
 def _most_tokens(config: Config, model: PretrainingModel) -> int | None:

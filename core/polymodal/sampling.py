@@ -7,6 +7,7 @@ k // n. All of it is computed from p in constant time, so resuming needs one num
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int
@@ -66,6 +67,31 @@ class Refs:
         cut = slice(len(self) * number // parts, len(self) * (number + 1) // parts)
         return Refs(self.start, self.stop, self.source[cut], self.index[cut], self.epoch[cut])
 
+    def cut(self, start: int, stop: int) -> "Refs":
+        """Return the stretch between two positions."""
+        cut = slice(start - self.start, stop - self.start)
+        return Refs(start, stop, self.source[cut], self.index[cut], self.epoch[cut])
+
+    def reordered(self, order: Int[np.ndarray, " sample"]) -> "Refs":
+        """Return the same positions with their samples in another order."""
+        return Refs(self.start, self.stop, self.source[order], self.index[order], self.epoch[order])
+
+    @staticmethod
+    def joined(parts: Sequence["Refs"]) -> "Refs":
+        """Return consecutive stretches as one."""
+        source, index, epoch = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("source", "index", "epoch")
+        )
+        return Refs(parts[0].start, parts[-1].stop, source, index, epoch)
+
+
+class Draws(Protocol):
+    """An endless sequence of samples, in constant time at any position."""
+
+    def draw(self, start: int, stop: int) -> Refs:
+        """Return the samples at positions start to stop; fewer where a batch must end there."""
+
 
 class Mixture:
     """The run's sequence of samples, drawn from sources by fixed shares.
@@ -124,14 +150,34 @@ class Mixture:
                 index[rows] = permute(number[rows] % sizes[s], self.sizes[s], key)
         return Refs(start, stop, source, index, epoch)
 
+    def _largest(self) -> int:
+        return int(np.argmax(np.where(self._counts_array > 0, self.sizes, -1)))
+
     def epoch_length(self) -> int:
         """Return how many samples are drawn until the largest source has been seen once."""
-        largest = int(np.argmax(np.where(self._counts_array > 0, self.sizes, -1)))
+        largest = self._largest()
         return -(-self.sizes[largest] * self.cycle // int(self._counts_array[largest]))
+
+    def epoch_around(self, position: int) -> tuple[int, int]:
+        """Return where the largest source's epoch that holds a position starts and stops."""
+        largest = self._largest()
+        places = np.flatnonzero(self._source == largest)
+        count, size = len(places), self.sizes[largest]
+
+        def start(epoch: int) -> int:
+            if not epoch:
+                return 0
+            cycle, draw = divmod(epoch * size, count)
+            return cycle * self.cycle + int(places[draw])
+
+        cycle, place = divmod(position, self.cycle)
+        drawn = cycle * count + int(np.searchsorted(places, place, side="right"))
+        epoch = max(drawn - 1, 0) // size
+        return start(epoch), start(epoch + 1)
 
 
 def batches(
-    mixture: Mixture,
+    mixture: Draws,
     *,
     batch_sizes: Iterable[int],
     start: int = 0,
@@ -149,7 +195,7 @@ def batches(
             assert lengths is not None
             tokens = np.array([lengths[s][i] for s, i in zip(refs.source, refs.index, strict=True)])
             fit = max(1, int(np.searchsorted(tokens.cumsum(), budget, side="right")))
-            if fit < batch_size:
+            if fit < len(refs):
                 refs = Refs(
                     start, start + fit, refs.source[:fit], refs.index[:fit], refs.epoch[:fit]
                 )

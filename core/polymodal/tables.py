@@ -115,6 +115,20 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         + ("" if plan["steps"] is None else f"; {plan['steps']:,} steps"),
         highlight=False,
     )
+    costs = plan.get("costs", {})
+    if "unknown" in costs:
+        console.print(f"What a step costs is not known: {costs['unknown']}", highlight=False)
+    elif costs:
+        console.print(
+            f"A step: {costs['flops'] / 1e12:.3g} TFLOP, and at most "
+            f"{costs['activation_bytes'] / 1e6:,.0f} MB beside that, with "
+            + ", ".join(
+                f"{each['tokens']} tokens of {name}"
+                + ("" if each["share"] == 1 else f" in {each['share']:.0%} of the samples")
+                for name, each in costs["tokens"].items()
+            ),
+            highlight=False,
+        )
 
 
 def plugin_table(plugins: Sequence[Plugin]) -> None:

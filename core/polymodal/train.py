@@ -21,6 +21,7 @@ from polymodal.distributed import rank, world_size
 from polymodal.errors import DataError
 from polymodal.evaluation import Score
 from polymodal.fitting import fit_tokenizers
+from polymodal.grouping import Grouped
 from polymodal.ledger import Ledger
 from polymodal.loader import PackedDataset, load_batches, token_counts
 from polymodal.metrics import Window, plain
@@ -40,7 +41,7 @@ from polymodal.run import (
     save_tokenizers,
     score_rows,
 )
-from polymodal.sampling import Mixture, Refs, batches
+from polymodal.sampling import Draws, Mixture, Refs, batches
 from polymodal.schedule import learning_rate
 from polymodal.step import Step
 
@@ -143,7 +144,8 @@ class Training:
 
         for part in self.model.modules():
             if isinstance(part, Transformer):
-                part.gradient_checkpointing |= self.config.trainer.gradient_checkpointing
+                if not part.gradient_checkpointing:  # an encoder's own choice stands
+                    part.gradient_checkpointing = self.config.trainer.gradient_checkpointing
                 if self.config.trainer.compile:
                     part.compile_blocks()
 
@@ -219,18 +221,23 @@ class Training:
             fields=fields_of(self.model),
             seed=config.seed,
         )
-        lengths = None
-        if config.data.tokens is not None:
+        lengths, window, budget = None, config.data.group_by_length, config.data.tokens
+        if window is not None or budget is not None:
             lengths = [token_counts(dataset, number) for number in range(len(self.sources))]
+        sequence: Draws = self.mixture
+        if window is not None:
+            assert lengths is not None
+            size = config.data.batch_size
+            sequence = Grouped(self.mixture, lengths, batch_size=size, window=window, budget=budget)
         drawn: list[Refs] = []  # read ahead by the loader's workers, not yet trained on
         parts, first = world_size() * config.trainer.accumulate, rank() * config.trainer.accumulate
 
         def plan() -> Iterator[Refs]:
             steps = batches(
-                self.mixture,
+                sequence,
                 batch_sizes=map(self._batch_size, itertools.count(self.step)),
                 start=self.position,
-                budget=config.data.tokens,
+                budget=budget,
                 lengths=lengths,
             )
             for refs in steps:

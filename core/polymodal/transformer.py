@@ -21,14 +21,24 @@ vectors for the same rows.
 """
 
 import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal, get_args
+from functools import cache, partial
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.compiler import set_stance
+from torch.fx.experimental import _config as shapes
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+    noop_context_fn,
+)
 
 from polymodal.attention import attend, attention_maps
 from polymodal.encoder import NO_TAPS, Taps
@@ -39,6 +49,7 @@ from polymodal.tokens import Encoded
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "swiglu"]
 EdgeMode = Literal["ignore", "restrict", "bias"]
+Checkpointing = bool | Literal["alternate", "selective"]
 Maps = tuple[Float[Tensor, "head _query _key"], ...]
 
 EPSILON = 1e-6  # of layer norms, as timm's ViT
@@ -72,10 +83,34 @@ class Point(nn.Module):
         return vectors
 
 
+def _attend_within(
+    q: Tensor, k: Tensor, v: Tensor, around: Surroundings, *, causal: bool, edges: str,
+    dropout: float, tap: bool,
+) -> tuple[Float[Tensor, "token width"], Maps | None]:  # fmt: skip
+    seen: dict[str, Any] = {"causal": causal, "edges": edges, "edge_bias": around.edge_bias}
+    mixed = attend(q, k, v, around.layout, dropout=dropout, **seen)
+    return _flat(mixed), attention_maps(q, k, around.layout, **seen) if tap else None
+
+
+def _attend_across(
+    q: Tensor, k: Tensor, v: Tensor, around: Surroundings, *, dropout: float
+) -> Float[Tensor, "token width"]:
+    assert around.memory is not None
+    return _flat(attend(q, k, v, around.layout, memory=around.memory.layout, dropout=dropout))
+
+
+def _flat(mixed: Tensor) -> Float[Tensor, "token width"]:
+    """Return heads side by side, as no view: a graph is bound to what its inputs are views of."""
+    flat: Tensor = torch.ops.aten._unsafe_view(
+        mixed.contiguous(), (len(mixed), mixed.shape[1] * mixed.shape[2])
+    )
+    return flat
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of each segment to itself."""
 
-    attend = staticmethod(attend)  # `compile_blocks` puts one in its place that isn't traced
+    attend = staticmethod(_attend_within)  # `compile_blocks` puts one there that isn't traced
 
     def __init__(self, width: int, heads: int, *, causal: bool, restrict: bool, dropout: float):
         super().__init__()
@@ -93,25 +128,18 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(vectors).unflatten(1, (3, self.heads, -1)).unbind(1)
         if around.rotation is not None:
             q, k = rotate(q, around.rotation), rotate(k, around.rotation)
-        mixed = self.attend(
-            q, k, v, around.layout,
+        mixed, maps = self.attend(
+            q, k, v, around,
             causal=self.causal, edges="restrict" if self.restrict else "ignore",
-            edge_bias=around.edge_bias, dropout=self.dropout if self.training else 0.0,
+            dropout=self.dropout if self.training else 0.0, tap=tap,
         )  # fmt: skip
-        maps = None
-        if tap:
-            maps = attention_maps(
-                q, k, around.layout,
-                causal=self.causal, edges="restrict" if self.restrict else "ignore",
-                edge_bias=around.edge_bias,
-            )  # fmt: skip
-        return self.out(mixed.flatten(1)), maps
+        return self.out(mixed), maps
 
 
 class CrossAttention(nn.Module):
     """Multi-head attention of segment s to segment s of another encoder's output."""
 
-    attend = staticmethod(attend)
+    attend = staticmethod(_attend_across)
 
     def __init__(self, width: int, memory_width: int, heads: int, *, dropout: float):
         super().__init__()
@@ -132,8 +160,7 @@ class CrossAttention(nn.Module):
         if around.rotation is not None and around.memory_rotation is not None:
             q, k = rotate(q, around.rotation), rotate(k, around.memory_rotation)
         dropout = self.dropout if self.training else 0.0
-        mixed = self.attend(q, k, v, around.layout, memory=memory.layout, dropout=dropout)
-        return self.out(mixed.flatten(1))
+        return self.out(self.attend(q, k, v, around, dropout=dropout))
 
 
 class Mlp(nn.Module):
@@ -251,7 +278,9 @@ class Transformer(nn.Module):
             values, and is added with "restrict" as well.
         edge_kinds: how many kinds `Layout.edge_kinds` has; 0: one.
         edge_features: columns of `Layout.edge_values`.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work out again in the backward pass, to save memory: true every
+            block, "alternate" every second one, "selective" in every block what is cheap (norms,
+            activations), while attention and matrix products are kept.
 
     Raises:
         ValueError: a width that heads don't divide, a share outside [0, 1), or options that need
@@ -276,7 +305,7 @@ class Transformer(nn.Module):
         edges: EdgeMode = "ignore",
         edge_kinds: int = 0,
         edge_features: int = 0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if width <= 0 or heads <= 0 or width % heads:
@@ -287,6 +316,11 @@ class Transformer(nn.Module):
             if value not in get_args(choice):
                 allowed = ", ".join(get_args(choice))
                 raise ValueError(f"{name} must be one of {allowed}, got {value!r}")
+        if gradient_checkpointing not in (False, True, "alternate", "selective"):
+            raise ValueError(
+                "gradient_checkpointing must be true, false, alternate or selective, "
+                f"got {gradient_checkpointing!r}"
+            )
         if depth < 0:
             raise ValueError(f"depth must be 0 or more, got {depth}")
         for name, share in {"dropout": dropout, "drop_path": drop_path}.items():
@@ -298,7 +332,8 @@ class Transformer(nn.Module):
         self.edges = edges
         self.cross_width = cross_width
         self.cross_rotary = cross_rotary
-        self.gradient_checkpointing = gradient_checkpointing
+        self.dropout = dropout
+        self.gradient_checkpointing: Checkpointing = gradient_checkpointing
         self.compiled = False
         self.rotary = Rotary(width // heads, rotary_axes) if rotary_axes else None
         self.edge_kind_bias = self.edge_value_bias = None
@@ -352,10 +387,11 @@ class Transformer(nn.Module):
             self.rotary(memory.layout) if self.rotary and memory and self.cross_rotary else None,
             self.edge_bias(layout),
         )
-        if self.compiled and min(layout.tokens, memory.layout.tokens if memory else 2) < 2:
-            with torch.compiler.set_stance("force_eager"):
-                return self._through(vectors, around, taps)
-        return self._through(vectors, around, taps)
+        if not self.compiled:
+            return self._through(vectors, around, taps)
+        # A first batch of as many tokens as there are heads must not tie the two for good.
+        with shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+            return self._through(vectors, around, taps)
 
     def _through(self, vectors: Tensor, around: Surroundings, taps: Taps) -> Hidden:
         depth = len(self.blocks)
@@ -365,15 +401,43 @@ class Transformer(nn.Module):
         for number, block in enumerate(self.blocks):
             wanted = [n for n in taps.attention if n % depth == number]
             keep = None if keeps is None else keeps[number]
-            if self.gradient_checkpointing and torch.is_grad_enabled():
+            if self._again(number):
                 vectors, maps = checkpoint(
-                    block, vectors, around, keep, tap=bool(wanted), use_reentrant=False
-                )
+                    self._run, block, vectors, around, keep,
+                    tap=bool(wanted), use_reentrant=False, context_fn=self._contexts(),
+                )  # fmt: skip
             else:
-                vectors, maps = block(vectors, around, keep, tap=bool(wanted))
+                vectors, maps = self._run(block, vectors, around, keep, tap=bool(wanted))
             attention.update(dict.fromkeys(wanted, maps))
             hidden.update({n: vectors for n in taps.hidden if n % depth == number})
         return Hidden(self.norm(vectors), hidden, attention)
+
+    def _again(self, number: int) -> bool:
+        """Whether this block is worked out again in the backward pass."""
+        skipped = self.gradient_checkpointing == "alternate" and number % 2 == 1
+        return bool(self.gradient_checkpointing) and not skipped and torch.is_grad_enabled()
+
+    def _contexts(self) -> Callable[[], tuple[AbstractContextManager, AbstractContextManager]]:
+        if self.gradient_checkpointing != "selective":
+            return noop_context_fn
+        # An attention that is kept draws no second time: what drops weights is worked out again.
+        policy = partial(_worth_keeping, attention=not self.dropout)
+        return partial(create_selective_checkpoint_contexts, policy)
+
+    def _run(
+        self, block: nn.Module, vectors: Tensor, around: Surroundings, keep: Tensor | None,
+        *, tap: bool,
+    ) -> tuple[Tensor, Any]:  # fmt: skip
+        """Run a block, in the backward pass of a checkpointed one as in the forward pass."""
+        few = min(len(vectors), len(around.memory.vectors) if around.memory else 2) < 2
+        # torch would compile anew for 0 and for 1 token, and for every number of maps.
+        eager = self.compiled and (few or tap)
+        with (
+            set_stance("force_eager") if eager else nullcontext(),
+            _casting_anew(vectors) if self.gradient_checkpointing == "selective" else nullcontext(),
+        ):
+            found: tuple[Tensor, Any] = block(vectors, around, keep, tap=tap)
+            return found
 
     def edge_bias(self, layout: Layout) -> Float[Tensor, "edge head"] | None:
         """Return the bias of each edge's pair; None if edges are ignored."""
@@ -396,11 +460,10 @@ class Transformer(nn.Module):
     def compile_blocks(self, *, backend: str = "inductor") -> None:
         """Compile the blocks, for any number of tokens and any lengths of segments.
 
-        All blocks share one compilation (one more for evaluation, and for taps of attention).
-        Attention stays outside the graphs, and a pass over fewer than two tokens, for which
-        torch would compile anew, is not compiled at all.
+        All blocks share one compilation (one more for evaluation). Attention stays outside the
+        graphs; a pass over fewer than two tokens, and a block whose attention is tapped, are not
+        compiled at all.
         """
-        outside = torch.compiler.disable(attend)
         # Transformers of several widths share the code, and torch allows 8 compilations of it.
         # Before it takes a limit here, `torch._dynamo.config.recompile_limit` sets one for all.
         limits = inspect.signature(torch.compile).parameters.keys() & {"recompile_limit"}
@@ -409,7 +472,7 @@ class Transformer(nn.Module):
         for block in self.blocks:
             for module in block.modules():
                 if isinstance(module, SelfAttention | CrossAttention):
-                    module.attend = outside
+                    module.attend = _untraced(type(module).attend)
             block.compile(dynamic=True, backend=backend, **options)
 
     def _keep(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
@@ -421,6 +484,32 @@ class Transformer(nn.Module):
         drawn = torch.rand(len(self.blocks), 2, layout.segments, device=device) < kept
         factors = drawn / kept
         return factors[..., layout.segment, None].to(dtype)
+
+
+def _worth_keeping(
+    context: SelectiveCheckpointContext, operation: Any, *inputs: Any, attention: bool, **rest: Any
+) -> CheckpointPolicy:
+    """Keep attention and matrix products, but not the MLP's last, which no gradient asks for."""
+    name = str(operation)
+    if name.startswith(("aten.mm", "aten.addmm")):
+        taken, made = inputs[-1].shape
+        kept = made >= taken
+    else:
+        kept = attention and "att" in name
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _casting_anew(vectors: Tensor) -> AbstractContextManager[object]:
+    """Let autocast keep no casts of weights, or a block would do less at first than again."""
+    kind = vectors.device.type
+    if not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False)
+
+
+@cache  # one for all, so that transformers of the same sizes share their graphs
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compiler.disable(function)
 
 
 def _initialise(module: nn.Module, *, width: int) -> None:

@@ -12,7 +12,7 @@ from polymodal.encoder import NO_TAPS, Encoder, Taps
 from polymodal.layout import Layout, ranges
 from polymodal.positions import PositionKind, Positions
 from polymodal.tokens import Encoded, Tokens, segment_mean
-from polymodal.transformer import Activation, EdgeMode, Norm, Transformer
+from polymodal.transformer import Activation, Checkpointing, EdgeMode, Norm, Transformer
 
 SizeName = Literal["pico", "nano", "micro", "tiny", "small", "base", "large", "huge"]
 PositionChoice = Literal["sinusoidal", "learned", "rotary", "none"]
@@ -96,7 +96,7 @@ class TransformerEncoder(Encoder):
         drop_path: share of segments that skip a branch, at the last block.
         edges: see `Transformer`. Class token and registers are joined to every token of their
             segment, by a kind of edge of their own.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
 
     Raises:
         ValueError: a size unknown or missing, or options that contradict the tokens or each other.
@@ -120,7 +120,7 @@ class TransformerEncoder(Encoder):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         edges: EdgeMode = "ignore",
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         width, depth, heads = _dimensions(size, width, depth, heads)

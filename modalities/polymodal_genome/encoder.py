@@ -16,7 +16,7 @@ from polymodal import (
     TokenSpec,
     TransformerEncoder,
 )
-from polymodal.transformer import Activation, Norm
+from polymodal.transformer import Activation, Checkpointing, Norm
 from polymodal.transformer_encoder import Pool, PositionChoice, SizeName
 from polymodal_genome.spec import GenomeSpec, reverse_complement_ids
 
@@ -46,7 +46,7 @@ class GenomeTransformer(Encoder):
         registers: further tokens that live inside the trunk.
         dropout: of attention weights and branches.
         drop_path: share of segments that skip a branch, at the last block.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
         reverse_complement: "average" pools over both strands, "none" over the one given.
 
     Raises:
@@ -71,7 +71,7 @@ class GenomeTransformer(Encoder):
         registers: int = 0,
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
         reverse_complement: Literal["none", "average"] = "none",
     ):
         super().__init__()

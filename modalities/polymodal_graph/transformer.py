@@ -3,6 +3,7 @@
 from typing import Literal
 
 from polymodal.component import FromRun, TokenSpec
+from polymodal.transformer import Checkpointing
 from polymodal.transformer_encoder import SizeName, TransformerEncoder
 
 
@@ -32,7 +33,7 @@ class GraphTransformer(TransformerEncoder):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         edges: Literal["bias", "restrict", "ignore"] = "bias",
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__(
             spec,

@@ -7,7 +7,7 @@ from torch import nn
 from polymodal.component import FromRun, TokenSpec
 from polymodal.encoder import NO_TAPS, Encoder, Taps
 from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import Activation, Block
+from polymodal.transformer import Activation, Block, Checkpointing
 from polymodal.transformer_encoder import Pool, PositionChoice, SizeName, TransformerEncoder
 from polymodal_video.space_time import SpaceTimeBlock
 
@@ -36,7 +36,7 @@ class VideoTransformer(Encoder):
         registers: further tokens inside the trunk; joint attention only.
         dropout: of attention weights and branches.
         drop_path: share of segments that skip a branch, at the last block.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
 
     Raises:
         ValueError: tokens without three bounded axes, or options that contradict each other.
@@ -58,7 +58,7 @@ class VideoTransformer(Encoder):
         registers: int = 0,
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         if spec.axes != 3:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
 from polymodal.tokens import Encoded, segment_mean
-from polymodal.transformer import Transformer
+from polymodal.transformer import Checkpointing, Transformer
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 
@@ -28,7 +28,7 @@ class CausalChain(Fusion):
             unless given.
         dropout: in the blocks.
         drop_path: chance of leaving out the last block's branches.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
 
     Raises:
         ValueError: unknown or repeated streams, streams of several widths, an encoder that is not
@@ -48,7 +48,7 @@ class CausalChain(Fusion):
         pool: int | None = None,
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         self.streams = tuple(sorted(info) if streams is None else streams)

@@ -8,7 +8,7 @@ from torch import nn
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
 from polymodal.tokens import Encoded
-from polymodal.transformer import Transformer
+from polymodal.transformer import Checkpointing, Transformer
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 
@@ -31,7 +31,7 @@ class CrossAttention(Fusion):
         mlp_ratio: hidden width of the blocks' perceptrons, in widths.
         dropout: in the blocks.
         drop_path: chance of leaving out the last block's branches.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
 
     Raises:
         ValueError: fewer than two streams, unknown ones, or `reading` others.
@@ -50,7 +50,7 @@ class CrossAttention(Fusion):
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
         drop_path: float = 0.0,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         check_streams(info, streams)

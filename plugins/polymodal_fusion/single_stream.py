@@ -11,7 +11,7 @@ from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
 from polymodal.layout import Layout
 from polymodal.tokens import Encoded
-from polymodal.transformer import EPSILON, Norm, Transformer
+from polymodal.transformer import EPSILON, Checkpointing, Norm, Transformer
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 
@@ -37,7 +37,7 @@ class SingleStream(Fusion):
         dropout: in the blocks, and of what enters "summed".
         drop_path: chance of leaving out the last block's branches.
         joint: a name under which the chained tokens come back too, one segment a sample.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
 
     Raises:
         ValueError: fewer than two streams, unknown ones, a `joint` name that a stream has, or
@@ -59,7 +59,7 @@ class SingleStream(Fusion):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         joint: str | None = None,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
         check_streams(info, streams)

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from polymodal import DataError, Loss, PolymodalError, load
 from polymodal.config import OptimizerConfig, check_config
@@ -466,3 +467,54 @@ def test_evaluations_run_when_due_and_trackers_hear_of_them(sensor_config, plugi
     assert [step for step, name in heard if name == "kept/loss"] == [2, 4, 6]
     assert [step for step, name in heard if name == "loss/rebuild"] == [1, 2, 3, 4, 5, 6]
     assert {"samples_per_second", "tokens_per_second", "waiting"} <= {name for _, name in heard}
+
+
+def test_a_run_of_grouped_lengths_goes_on_as_it_would_have(sensor_config, plugins, tmp_path):
+    sensor_config["optimizer"] = {"schedule": "constant"}
+    train(sensor_config, tmp_path / "ungrouped", plugins)
+    sensor_config["data"] |= {"group_by_length": 3, "workers": 2}
+    train(sensor_config, tmp_path / "whole", plugins)
+    sensor_config["trainer"]["max_steps"] = 4  # in the middle of a window
+    train(sensor_config, tmp_path / "cut", plugins)
+    sensor_config["trainer"]["max_steps"] = 6
+    train(sensor_config, tmp_path / "cut", plugins, resume=True)
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert losses(tmp_path / "whole") != losses(tmp_path / "ungrouped")
+
+
+@pytest.mark.parametrize("policy", ["alternate", "selective"])
+def test_the_trainers_checkpointing_reaches_every_block_and_changes_no_loss(
+    sensor_config, plugins, tmp_path, policy
+):
+    sensor_config["trainer"]["precision"] = "bfloat16"
+    train(sensor_config, tmp_path / "plain", plugins)
+    sensor_config["trainer"]["gradient_checkpointing"] = policy
+    run = train(sensor_config, tmp_path / "saving", plugins)
+    assert run.model.encoder("signal").trunk.gradient_checkpointing == policy
+    assert equal(weights(tmp_path / "plain"), weights(tmp_path / "saving"))
+
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, CUDA])])
+def test_adamw_is_one_fused_operation_for_each_group_of_weights(
+    sensor_config, plugins, tmp_path, device
+):
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, inputs=(), options=None):
+            called.append(str(operation))
+            return operation(*inputs, **(options or {}))
+
+    sensor_config["trainer"]["device"] = device
+    config = check_config(sensor_config, plugins=plugins)
+    run = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    optimizer = run.optimization.optimizers["main"]
+    for parameter in run.model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    called = []
+    with Names():
+        optimizer.step()
+    fused = [name for name in called if "fused_adamw" in name]
+    assert len(fused) == len([group for group in optimizer.param_groups if group["params"]])
+    assert not [name for name in called if "addcdiv" in name or "sqrt" in name]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.encoder import Taps
+from polymodal.costs import Tally
+from polymodal.encoder import NO_TAPS, Taps
 from polymodal.layout import Layout
 from polymodal.tokens import Encoded
 from polymodal.transformer import EPSILON, Mlp, Point, Transformer
@@ -214,17 +215,44 @@ def test_dropped_branches_leave_a_segment_as_it_was():
     assert torch.allclose(out[2:], whole[2:], atol=1e-6)
 
 
-def test_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("policy", [True, "alternate", "selective"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_checkpointing_changes_no_gradient(policy, dropout):
     layout = Layout.of([3, 0, 4])
     x = torch.randn(7, 16)
     gradients = []
-    for checkpointing in (False, True):
-        model = small(dropout=0.2, drop_path=0.2, gradient_checkpointing=checkpointing)
+    for checkpointing in (False, policy):
+        model = small(
+            dropout=dropout, drop_path=dropout, gradient_checkpointing=checkpointing, depth=3
+        )
         torch.manual_seed(3)
         model(x, layout, taps=Taps(attention=(0,))).vectors.square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_each_way_of_checkpointing_keeps_what_it_says():
+    layout = Layout.of([20, 20])
+    x = torch.randn(40, 16, requires_grad=True)
+
+    def widths(policy):
+        """Return the values that blocks keep for the backward pass, by token and width."""
+        model = small(depth=8, gradient_checkpointing=policy)
+        model(x, layout)  # masks and angles are made once a layout
+        with Tally() as tally:
+            out = model(x, layout).vectors
+            kept = tally.bytes / 4 / x.numel()
+        out.sum().backward()
+        return kept
+
+    whole, every, second, selective = map(widths, (False, True, "alternate", "selective"))
+    # A block keeps two sums and their norms, queries, keys, values, attention, and 4 widths each
+    # before and after GELU. Selective drops norms, a sum and what GELU gave, and adds attention's
+    # product.
+    assert 8 * 16 <= whole < 8 * 17 and 8 <= every < 8 * 1.5
+    assert abs(second - (whole + every) / 2) < 0.02 * whole
+    assert 8 * 10 <= selective < 8 * 11
 
 
 def test_edges_restrict_what_a_block_sees():
@@ -284,34 +312,81 @@ def test_what_can_not_work_is_refused():
         small(depth=-1)
     with pytest.raises(ValueError, match="cross_rotary needs rotary_axes and a cross_width"):
         small(cross_rotary=True, rotary_axes=2)
+    with pytest.raises(ValueError, match="true, false, alternate or selective, got 'half'"):
+        small(gradient_checkpointing="half")
     with pytest.raises(ValueError, match="exactly if it has a cross_width"):
         small(cross_width=8)(torch.randn(1, 16), Layout.of([1]))
+
+
+def edges_within(lengths, generator):
+    """Return some pairs of tokens of each segment; none for short segments now and then."""
+    pairs, first = [torch.zeros(2, 0, dtype=torch.int64)], 0
+    for length in lengths:
+        if length:
+            count = int(torch.randint(0, 4, (), generator=generator))
+            pairs.append(first + torch.randint(0, length, (2, count), generator=generator))
+        first += length
+    return torch.cat(pairs, dim=1)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(hasattr(Mlp.forward, "__wrapped__"), reason="shape checks can't be traced")
 @pytest.mark.filterwarnings("ignore")
-def test_compiled_blocks_are_not_compiled_again_for_other_lengths():
-    model, plain = small(rotary_axes=1), small(rotary_axes=1)
-    model.compile_blocks(backend="aot_eager")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient_checkpointing": True},
+        {"causal": True, "norm": "post"},
+        {"rotary_axes": 1, "drop_path": 0.5, "dropout": 0.1},
+        {"edges": "bias", "edge_features": 1},
+        {"edges": "restrict"},
+        {"cross_width": 16, "rotary_axes": 1, "cross_rotary": True},
+    ],
+    ids=["checkpointed", "causal", "rotary", "bias", "restrict", "cross"],
+)
+def test_compiled_blocks_are_compiled_once_whatever_the_lengths(options):
+    torch._dynamo.reset()
+    compiled, plain = small(**options), small(**options)
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    compiled.compile_blocks(backend=counting)
     generator = torch.Generator().manual_seed(0)
 
-    def check(lengths):
+    def drawn(most):
+        return int(torch.randint(0, most, (), generator=generator))
+
+    def check(lengths, memory_lengths, taps=NO_TAPS):
         layout = Layout.of(lengths)
+        if "edges" in options:
+            edges = edges_within(lengths, generator)
+            values = torch.randn(edges.shape[1], 1, generator=generator)
+            layout = Layout.of(lengths, edges=edges, edge_values=values)
         x = torch.randn(layout.tokens, 16, generator=generator)
+        memory = None
+        if "cross_width" in options:
+            there = Layout.of(memory_lengths)
+            memory = Encoded.mean_pooled(there, torch.randn(there.tokens, 16, generator=generator))
         results = []
-        for each in (model, plain):
+        for model in (compiled, plain):
+            torch.manual_seed(1)
             leaf = x.clone().requires_grad_()
-            out = each(leaf, layout).vectors
+            out = model(leaf, layout, memory=memory, taps=taps).vectors
             out.square().sum().backward()
             results.append((out, leaf.grad))
         for one, other in zip(*results, strict=True):
             assert torch.allclose(one, other, atol=1e-5)
 
-    check([3, 4])
-    with torch.compiler.set_stance("fail_on_recompile"):
-        for _ in range(10):
-            count = int(torch.randint(1, 6, (), generator=generator))
-            check([2, *torch.randint(0, 9, (count,), generator=generator).tolist()])
-    for lengths in [(), (0, 0), (1,)]:
-        check(lengths)
+    check([1, 1], [1, 1])  # as many tokens as heads, and as the memory has
+    first = len(graphs)
+    assert 0 < first <= 8  # both blocks have the same
+    for lengths in [(), (0, 0), (1,), (0, 1), (16,), (8, 8)]:
+        check(lengths, lengths[::-1])
+    for _ in range(50):
+        count = 1 + drawn(5)
+        check([drawn(9) for _ in range(count)], [drawn(9) for _ in range(count)])
+    check([3, 5], [2, 6], Taps(attention=(0,)))
+    assert len(graphs) == first
