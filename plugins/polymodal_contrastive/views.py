@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -10,11 +9,10 @@ from torch import Tensor
 
 from polymodal.component import Need, StreamInfo
 from polymodal.errors import DataError
+from polymodal.evaluation import Each
 from polymodal.objective import View
 from polymodal.step import Step
 from polymodal.tokens import Encoded, Tokens
-
-Each = Literal["sample", "token"]
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Link prediction: tell pairs of tokens that belong together from random ones by their vectors."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neural_network import MLPClassifier
@@ -161,7 +163,10 @@ class Links(Evaluation):
             )
         )
         model = make_pipeline(StandardScaler(), classifier)
-        model.fit(np.concatenate(fitted), np.concatenate(labels))
+        with warnings.catch_warnings():
+            # A run is not to end for a solver cut short.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(np.concatenate(fitted), np.concatenate(labels))
         likelihood: np.ndarray = model.predict_proba(rows)[:, 1]
         return likelihood
 

@@ -38,6 +38,11 @@ def test_pairs_of_one_group_are_told_from_others(scorer, samples):
     assert abs(blind.value - 0.5) < 0.12
 
 
+def test_a_solver_cut_short_is_no_warning():
+    for scorer in ("linear", "mlp"):
+        Links("graph", "g", "held", fit_on="rest", scorer=scorer, max_iterations=1).run(graph())
+
+
 def test_the_dot_product_is_scored_as_by_scikit_learn_and_follows_the_seed_alone():
     probe = graph(noise=0.5)
     features = probe.splits["graph", "train"]
