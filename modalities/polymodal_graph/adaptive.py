@@ -24,7 +24,7 @@ def centrality(
     source, target = edges
     if kind == "pagerank":
         share = 1 / np.maximum(np.bincount(source, minlength=nodes), 1)
-        rank = np.ones(nodes)
+        rank: np.ndarray = np.ones(nodes)
         for _ in range(10):
             carried = np.bincount(target, (rank * share)[source], minlength=nodes)
             rank = 0.15 + 0.85 * carried

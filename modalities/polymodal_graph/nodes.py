@@ -294,7 +294,7 @@ class GraphNodes(Tokenizer):
                 edge_chance = edge_chances(raw.edges, central, self.drop_edges)
                 if self.drop_features:
                     feature_chance = feature_chances(raw.nodes, central, self.drop_features)
-            draw = generator.random(count)
+            draw = generator.random((count,))
             if self.drop_both:
                 low, high = np.sort(raw.edges, axis=0)
                 draw = draw[np.unique(low * length + high, return_inverse=True)[1]]

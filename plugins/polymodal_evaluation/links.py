@@ -83,8 +83,10 @@ class Links(Evaluation):
                 sample.
         """
         generator = np.random.default_rng(probe.seed)
-        scored, truth = [], []
-        fitted, labels = [], []
+        scored: list[np.ndarray] = []
+        truth: list[np.ndarray] = []
+        fitted: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
         for vectors, fields in self._samples(probe):
             count = len(vectors)
             named = [self.pairs, *([self.fit_on] if self.fit_on else []), *self.known]
