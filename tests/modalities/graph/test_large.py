@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch_geometric")
-from torch_geometric.utils import subgraph
+from torch_geometric.utils import subgraph, to_undirected
 
 from polymodal import DataError
 from polymodal_graph.graph import Graph
-from polymodal_graph.large import LargeGraph, grown_parts
+from polymodal_graph.large import LargeGraph, grown_parts, undirected
 from polymodal_graph.neighbourhoods import NeighbourhoodSource
 from polymodal_graph.parts import PartSource
 
@@ -72,6 +72,16 @@ def test_a_part_is_the_induced_subgraph_with_what_is_known_of_its_nodes():
     for name in ("validation", "test"):
         inside = {p for p in as_set(held.held[name]) if set(p) <= set(nodes.tolist())}
         assert as_set(nodes[row[f"{name}_edges"]]) == inside
+
+
+def test_undirected_graphs_are_pytorch_geometrics():
+    import torch
+
+    edges = np.array([[0, 1, 2, 3, 3], [1, 0, 3, 3, 1]])
+    graph = undirected(Graph(np.zeros((4, 1), np.float32), edges, edges.sum(axis=0)))
+    wanted = to_undirected(torch.tensor(edges))
+    assert sorted(graph.edges.T.tolist()) == sorted(wanted.T.tolist())
+    assert (graph.edge_kinds == graph.edges.sum(axis=0)).all()
 
 
 @pytest.mark.parametrize("parts", [1, 4, 7, 30])
