@@ -11,6 +11,7 @@ from jaxtyping import Float
 from polymodal.component import Need
 
 Split = Literal["train", "validation", "test"]
+Each = Literal["sample", "token"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,10 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Vectors of a split, one a sample that has the stream, and its fields."""
+    """Vectors of a split, one a sample that has the stream or one a token, with their fields."""
 
-    vectors: Float[np.ndarray, "sample width"]
-    rows: np.ndarray  # index of each sample within the split, ascending
+    vectors: Float[np.ndarray, "row width"]
+    rows: np.ndarray  # index of each one's sample within the split, ascending
     fields: Mapping[str, Sequence[Any]]
 
 
@@ -42,9 +43,19 @@ class Probe(Protocol):
         """Return how many rows a split has."""
 
     def features(
-        self, stream: str, *, source: str, split: Split, objective: str | None = None
+        self,
+        stream: str,
+        *,
+        source: str,
+        split: Split,
+        objective: str | None = None,
+        each: Each = "sample",
     ) -> Features:
-        """Return the pooled vectors of a split (projected by an objective, if named)."""
+        """Return the pooled vectors of a split (projected by an objective, if named).
+
+        With `each: token`, one vector a token. A field that holds a list or array with as many
+        entries as the sample has tokens gives each token its own; any other is the sample's.
+        """
 
     def encode(
         self, stream: str, raws: Sequence[Any], *, objective: str | None = None

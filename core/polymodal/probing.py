@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from polymodal.errors import DataError, UnreadableError, nearest
-from polymodal.evaluation import Evaluation, Features, Score, Split
+from polymodal.evaluation import Each, Evaluation, Features, Score, Split
 from polymodal.loader import PackedDataset, StreamReading, in_order, load_batches
 from polymodal.model import PretrainingModel
 from polymodal.splits import SplitSource
@@ -46,26 +46,39 @@ class ModelProbe:
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
-        self._cache: dict[tuple[str, str, Split, str | None], Features] = {}
+        self._cache: dict[tuple[str, str, Split, str | None, Each], Features] = {}
 
     def features(
-        self, stream: str, *, source: str, split: Split, objective: str | None = None
+        self,
+        stream: str,
+        *,
+        source: str,
+        split: Split,
+        objective: str | None = None,
+        each: Each = "sample",
     ) -> Features:
-        """Return the vectors of a split's samples that have the stream.
+        """Return the vectors of a split's samples that have the stream, or of their tokens.
 
         Raises:
-            DataError: no such source or stream, or an empty split.
+            DataError: no such source or stream, an empty split, or an objective's vectors of
+                tokens: it has those of samples alone.
         """
-        key = (stream, source, split, objective)
+        if each == "token" and objective is not None:
+            raise DataError(
+                f"objective {objective!r} represents samples, not their tokens: leave objective out"
+            )
+        key = (stream, source, split, objective, each)
         if key not in self._cache:
-            self._cache[key] = self._features(stream, source, split, objective)
+            self._cache[key] = self._features(stream, source, split, objective, each)
         return self._cache[key]
 
-    def _features(self, stream: str, name: str, split: Split, objective: str | None) -> Features:
+    def _features(
+        self, stream: str, name: str, split: Split, objective: str | None, each: Each
+    ) -> Features:
         source = self._source(name, split)
         size = source.size(split)
         names = (stream, *self.model.beside(stream, objective))
-        readings = {each: self._reading(each) for each in names}
+        readings = {other: self._reading(other) for other in names}
         fields = source.fields()
         dataset = PackedDataset([source], readings, split=split, fields=fields)
         vectors, rows = [], []
@@ -75,12 +88,17 @@ class ModelProbe:
             for part, batch in zip(
                 refs, load_batches(dataset, refs, workers=self.workers), strict=True
             ):
-                present = np.flatnonzero(batch.streams[stream].layout.present)
-                encoded = self._vectors(stream, batch.streams, objective)
-                vectors.append(encoded[present])
-                rows.append(part.index[present])
+                layout = batch.streams[stream].layout
+                if each == "token":
+                    counts = np.bincount(layout.sample, minlength=layout.samples)
+                    vectors.append(self._token_vectors(stream, batch.streams[stream]))
+                else:
+                    counts = np.array(layout.present, dtype=np.int64)
+                    found = self._vectors(stream, batch.streams, objective)
+                    vectors.append(found[counts > 0])
+                rows.append(part.index.repeat(counts))
                 for field in fields:
-                    kept[field] += [batch.fields[field][row] for row in present]
+                    kept[field] += _spread(batch.fields[field], counts, each)
         return Features(np.concatenate(vectors), np.concatenate(rows), kept)
 
     def encode(
@@ -176,6 +194,14 @@ class ModelProbe:
         rows = self.model.encode(stream, tokens, objective=objective, beside=beside)
         return rows.float().cpu().numpy()
 
+    def _token_vectors(self, stream: str, tokens: Tokens) -> np.ndarray:
+        tokens = self.readings[stream].tokenizer.finish(tokens.to(self.device))
+        encoded = self.model.encoder(stream)(tokens)
+        rows = encoded.vectors if encoded.source is None else encoded.vectors[encoded.source]
+        found: np.ndarray = rows.float().cpu().numpy()
+        # Tokens of a sample stand together, whichever segments they lie in.
+        return found[np.argsort(tokens.layout.sample.cpu().numpy(), kind="stable")]
+
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
         training = self.model.training
@@ -185,6 +211,15 @@ class ModelProbe:
                 yield
         finally:
             self.model.train(training)
+
+
+def _spread(values: Sequence[Any], counts: np.ndarray, each: Each) -> list[Any]:
+    """Return a field's value for each of the `counts` vectors of every sample."""
+    found: list[Any] = []
+    for value, count in zip(values, counts.tolist(), strict=True):
+        own = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+        found += list(value) if each == "token" and own and len(value) == count else [value] * count
+    return found
 
 
 def run_evaluations(

@@ -3,6 +3,7 @@
 config.yaml        the config, resolved
 metrics.jsonl      a line each trainer.log_every steps
 evaluation.json    scores, with chance and the same model untrained
+scores.jsonl       a line each time they were taken, to see when each task was at its best
 skipped.jsonl      records that could not be used, and why
 checkpoints/       to go on from
 model/             to use: weights, config, tokenizers, plugins and their versions

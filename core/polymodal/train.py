@@ -178,6 +178,7 @@ class Training:
             self.window.sums.load(state.get("unlogged", {}))
         if rank() == 0:
             self.directory.cut("metrics.jsonl", self.step)
+            self.directory.cut("scores.jsonl", self.step)
             self.directory.cut("skipped.jsonl", self.step)
             self.directory.cut("ledger.jsonl", self.step)
         barrier()
@@ -442,6 +443,7 @@ class Training:
         if self.evaluations and rank() == 0:
             self.directory.write_json("evaluation.json", {"step": self.step, "scores": rows})
             values = {f"{row['evaluation']}/{row['metric']}": row["value"] for row in rows}
+            self.directory.append("scores.jsonl", [{"step": self.step, "scores": values}])
             for tracker in self.trackers.values():
                 tracker.log(self.step, values)
         return rows

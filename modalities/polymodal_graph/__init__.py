@@ -10,14 +10,20 @@ if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
     from polymodal_graph.graph import Graph, from_pyg, to_pyg
+    from polymodal_graph.large import PART_FIELDS, LargeGraph, check_held, grown_parts
     from polymodal_graph.sampling import NeighbourSampler
 
 polymodal_interface = 1
 
-_HOME = {"Graph": "graph", "from_pyg": "graph", "to_pyg": "graph", "NeighbourSampler": "sampling"}
+_HOME = {
+    "Graph": "graph", "from_pyg": "graph", "to_pyg": "graph",
+    "PART_FIELDS": "large", "LargeGraph": "large", "check_held": "large", "grown_parts": "large",
+    "NeighbourSampler": "sampling",
+}  # fmt: skip
 
 __all__ = [
-    "Graph", "NeighbourSampler", "from_pyg", "polymodal_interface", "polymodal_register", "to_pyg",
+    "PART_FIELDS", "Graph", "LargeGraph", "NeighbourSampler", "check_held", "from_pyg",
+    "grown_parts", "polymodal_interface", "polymodal_register", "to_pyg",
 ]  # fmt: skip
 
 
@@ -39,6 +45,11 @@ def polymodal_register(registry: "Registry") -> None:
         "neighbourhoods",
         "polymodal_graph.neighbourhoods:NeighbourhoodSource",
         "the sampled neighbourhood of each node of one large graph",
+    )
+    registry.source(
+        "parts",
+        "polymodal_graph.parts:PartSource",
+        "one large graph whole, or cut into parts; edges held out to be predicted",
     )
     registry.tokenizer("nodes", "polymodal_graph.nodes:GraphNodes", "nodes as tokens, with edges")
     registry.encoder(

@@ -47,6 +47,15 @@ def examples() -> list[Example]:
             "graph.neighbourhoods", "source",
             {"path": "{folder}/edges.csv", "fanouts": [2, 2], **tables}, prepare=_tables,
         ),
+        Example(
+            "graph.parts", "source",
+            {"path": "{folder}/edges.csv", "parts": 2, "test_edges": 0.2, **tables},
+            prepare=_tables,
+        ),
+        Example(
+            "graph.nodes", "tokenizer", {**nodes_of, "drop_features": 0.3, "drop_by": "degree"},
+            raws=graphs,
+        ),
         *(
             Example(
                 "graph.nodes", "tokenizer", {**nodes_of, **dropped, "encoding": encoding},

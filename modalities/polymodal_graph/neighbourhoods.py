@@ -1,33 +1,17 @@
 """A source that serves one large graph as the sampled neighbourhoods of its nodes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 
 from polymodal.component import FilePath
-from polymodal.errors import DataError
 from polymodal.source import Sample, Source
-from polymodal_graph.edge_list import EdgeListSource
-from polymodal_graph.graph import Graph, missing_reverse
+from polymodal_graph.large import LargeGraph, LargeGraphFile, check_held, with_edges
 from polymodal_graph.sampling import NeighbourSampler
-from polymodal_graph.tables import is_number, label_of, read_table
-
-MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
-NO_SPLIT = "none"
-
-
-@dataclass(frozen=True, eq=False)
-class LargeGraph:
-    """A graph whose nodes are the samples, with what is known of each."""
-
-    graph: Graph
-    labels: Shaped[np.ndarray, " node"] | None
-    splits: Shaped[np.ndarray, " node"]  # words
+from polymodal_graph.tables import label_of
 
 
 class NeighbourhoodSource(Source):
@@ -50,6 +34,9 @@ class NeighbourhoodSource(Source):
             sampled along.
         undirected: let edges count both ways, each pair once.
         splits: the splits whose nodes are centres; None: every node. Neighbours come from all.
+        validation_edges: share of the edges that no sample has: `graph.parts` with the same seed
+            names them, to be predicted.
+        test_edges: the same, further ones.
         seed: of what is drawn.
         source: column of a CSV edge list.
         target: column of a CSV edge list.
@@ -68,6 +55,8 @@ class NeighbourhoodSource(Source):
         subgraph: Literal["induced", "sampled"] = "induced",
         undirected: bool = False,
         splits: list[Literal["train", "validation", "test", "none"]] | None = None,
+        validation_edges: float = 0.0,
+        test_edges: float = 0.0,
         seed: int = 0,
         source: str = "source",
         target: str = "target",
@@ -83,15 +72,15 @@ class NeighbourhoodSource(Source):
             raise ValueError(f"subgraph must be induced or sampled, got {subgraph!r}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
-        if path.endswith(".npz") and nodes is not None:
-            raise ValueError("a node table goes with a CSV edge list; an .npz file has its nodes")
-        self.path, self.nodes = path, nodes
+        self.file = LargeGraphFile(
+            path, nodes, undirected, source, target, node, features, label, split
+        )
+        check_held(validation_edges, test_edges)
+        self.held = (validation_edges, test_edges)
         self.fanouts = tuple(fanouts)
-        self.subgraph, self.undirected = subgraph, undirected
+        self.subgraph = subgraph
         self.splits = None if splits is None else tuple(splits)
         self.seed = seed
-        self.source, self.target, self.node = source, target, node
-        self.features, self.label, self.split = features, label, split
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what was read behind: a worker reads the file itself."""
@@ -119,13 +108,7 @@ class NeighbourhoodSource(Source):
             np.random.default_rng([self.seed, centre]),
             induced=self.subgraph == "induced",
         )
-        kinds, values = whole.graph.edge_kinds, whole.graph.edge_values
-        graph = Graph(
-            whole.graph.nodes[nodes],
-            edges,
-            None if kinds is None else kinds[numbers],
-            None if values is None else values[numbers],
-        )
+        graph = with_edges(whole.graph, edges, numbers, nodes)
         label = None if whole.labels is None else label_of(whole.labels, centre)
         return {"graph": graph, "label": label, "split": whole.splits[centre], "node": centre}
 
@@ -136,21 +119,7 @@ class NeighbourhoodSource(Source):
 
     @cached_property
     def _whole(self) -> LargeGraph:
-        whole = self._from_npz() if self.path.endswith(".npz") else self._from_tables()
-        edges, count = whole.graph.edges, len(whole.graph.nodes)
-        if edges.size and (edges.min() < 0 or edges.max() >= count):
-            raise DataError(f"{self.path}: an edge points outside the graph's {count} nodes")
-        if not self.undirected:
-            return whole
-        extra = missing_reverse(edges, count)
-        graph = whole.graph
-        graph = Graph(
-            graph.nodes,
-            np.concatenate([edges, edges[::-1, extra]], axis=1),
-            None if graph.edge_kinds is None else _repeated(graph.edge_kinds, extra),
-            None if graph.edge_values is None else _repeated(graph.edge_values, extra),
-        )
-        return LargeGraph(graph, whole.labels, whole.splits)
+        return self.file.read().held_out(*self.held, seed=self.seed)
 
     @cached_property
     def _sampler(self) -> NeighbourSampler:
@@ -162,80 +131,3 @@ class NeighbourhoodSource(Source):
         if self.splits is None:
             return np.arange(len(splits))
         return np.flatnonzero(np.isin(splits, self.splits))
-
-    def _from_npz(self) -> LargeGraph:
-        if not Path(self.path).is_file():
-            raise DataError(f"{self.path}: no such file")
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{self.path}: not an .npz file of arrays: {error}") from None
-        except Exception as error:  # zipfile's own errors share no base with the others
-            raise DataError(f"{self.path}: can't be read: {error}") from None
-        if "edge_index" not in found:
-            raise DataError(f"{self.path}: no array 'edge_index'; it has {sorted(found)}")
-        try:
-            features = _features(found)
-            graph = Graph.of(features, found["edge_index"])
-        except (ValueError, IndexError) as error:
-            raise DataError(f"{self.path}: {error}") from None
-        count = len(graph.nodes)
-        splits = np.full(count, NO_SPLIT, dtype=object)
-        for name in ("y", *MASKS):
-            if name in found and len(found[name]) != count:
-                raise DataError(f"{self.path}: {name} has {len(found[name])} rows, x has {count}")
-        for name, split in MASKS.items():
-            if name in found:
-                splits[found[name].astype(bool)] = split
-        return LargeGraph(graph, found.get("y"), splits)
-
-    def _from_tables(self) -> LargeGraph:
-        tables = EdgeListSource(
-            self.path,
-            nodes=self.nodes,
-            source=self.source,
-            target=self.target,
-            node=self.node,
-            features=self._feature_columns(),
-        )
-        graph = tables.context()["graph"]
-        known = tables.node_column(self.split)
-        splits = np.full(len(graph.nodes), NO_SPLIT, dtype=object)
-        if known is not None:
-            allowed = {*MASKS.values(), NO_SPLIT}
-            splits[:] = [NO_SPLIT if word is None else word for word in known]
-            unknown = next((word for word in splits if word not in allowed), None)
-            if unknown is not None:
-                raise DataError(
-                    f"{self.nodes}: column {self.split!r} must hold {', '.join(sorted(allowed))}, "
-                    f"got {unknown!r}"
-                )
-        return LargeGraph(graph, tables.node_column(self.label), splits)
-
-    def _feature_columns(self) -> list[str] | None:
-        if self.nodes is None:
-            return None
-        if self.features is not None:
-            return self.features
-        table = read_table(self.nodes, needed=[self.node])
-        others = (self.node, self.label, self.split)
-        return [name for name in table if name not in others and is_number(table[name])]
-
-
-def _repeated(rows: Shaped[np.ndarray, "edge *x"], extra: Sequence[int] | np.ndarray) -> np.ndarray:
-    return np.concatenate([rows, rows[extra]])
-
-
-def _features(found: Mapping[str, np.ndarray]) -> Shaped[np.ndarray, "node *feature"]:
-    if "x" in found:
-        return found["x"]
-    if "x_shape" not in found:
-        for name in ("y", *MASKS):
-            if name in found:  # nodes without features: each has the id 0
-                return np.zeros(len(found[name]), np.int64)
-        edges = found["edge_index"]
-        return np.zeros(int(edges.max()) + 1 if edges.size else 0, np.int64)
-    dense = np.zeros(tuple(int(size) for size in found["x_shape"]), dtype=np.float32)
-    dense[found["x_row"], found["x_col"]] = found.get("x_value", 1)
-    return dense

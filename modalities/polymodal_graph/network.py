@@ -23,6 +23,7 @@ from polymodal_graph.pyg import (
 
 Layer = Literal["gin", "gcn", "gat", "sage", "gps"]
 NormName = Literal["layer", "graph", "none"]
+Activation = Literal["relu", "prelu", "elu"]
 Pool = Literal["mean", "sum", "max", "first"]
 
 
@@ -63,6 +64,7 @@ class Block(nn.Module):
         heads: int,
         linked: bool,
         norm: NormName,
+        activation: Activation | None,
         residual: bool,
         dropout: float,
     ):
@@ -71,6 +73,8 @@ class Block(nn.Module):
         self.linked = linked
         self.residual = residual
         self.dropout = nn.Dropout(dropout)
+        kinds = {"relu": nn.ReLU, "prelu": nn.PReLU, "elu": nn.ELU, None: nn.Identity}
+        self.activation: nn.Module = kinds[activation]()
         self.norm: nn.Module | None = None
         if layer == "gps":
             names = {"layer": "layer_norm", "graph": "graph_norm", "none": None}
@@ -121,7 +125,7 @@ class Block(nn.Module):
             out = self.norm(out, graph, graphs)
         elif self.norm is not None:
             out = self.norm(out)
-        out = self.dropout(torch.relu(out))
+        out = self.dropout(self.activation(out))
         return nodes + out if self.residual else out
 
 
@@ -148,6 +152,9 @@ class GraphNetwork(Encoder):
         depth: number of layers, and so how far a node sees.
         heads: of attention, in "gat" and "gps"; must divide the width.
         norm: "layer" by node, "graph" over a graph's nodes (Cai et al., 2021), or "none".
+        activation: after each norm: "relu", "prelu" or "elu" ("gps" has ReLU alone).
+        linear_last: leave norm, activation and dropout out of the last layer, so that vectors may
+            have any sign (CCA-SSG; "gps" can't).
         residual: add each layer's input to its output ("gps" always does).
         jumping: what is made of the layers' outputs (Xu et al., 2018): the "last", their "sum" or
             "max", or all of them ("cat") through one linear map.
@@ -167,6 +174,8 @@ class GraphNetwork(Encoder):
         depth: int = 4,
         heads: int = 4,
         norm: NormName = "layer",
+        activation: Activation = "relu",
+        linear_last: bool = False,
         residual: bool = True,
         jumping: Literal["last", "sum", "max", "cat"] = "last",
         pool: Pool = "mean",
@@ -181,6 +190,10 @@ class GraphNetwork(Encoder):
             raise ValueError(f"layer must be gin, gcn, gat, sage or gps, got {layer!r}")
         if norm not in ("layer", "graph", "none"):
             raise ValueError(f"norm must be layer, graph or none, got {norm!r}")
+        if activation not in ("relu", "prelu", "elu"):
+            raise ValueError(f"activation must be relu, prelu or elu, got {activation!r}")
+        if layer == "gps" and (linear_last or activation != "relu"):
+            raise ValueError("gps has its own order: leave activation and linear_last out")
         if jumping not in ("last", "sum", "max", "cat"):
             raise ValueError(f"jumping must be last, sum, max or cat, got {jumping!r}")
         if pool not in ("mean", "sum", "max", "first"):
@@ -207,11 +220,12 @@ class GraphNetwork(Encoder):
                 layer=layer,
                 heads=heads,
                 linked=linked,
-                norm=norm,
+                norm="none" if plain else norm,
+                activation=None if plain else activation,
                 residual=residual,
-                dropout=dropout,
+                dropout=0.0 if plain else dropout,
             )
-            for _ in range(depth)
+            for plain in [False] * (depth - 1) + [linear_last]
         )
         self.mixer = nn.Linear(depth * width, width) if jumping == "cat" else None
 

@@ -1,7 +1,7 @@
 """Graphs as tokens: a node is a token, the edges go into the layout."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from polymodal.errors import UnreadableError
 from polymodal.layout import Layout
 from polymodal.tokenizer import Tokenizer
 from polymodal.tokens import Tokens
+from polymodal_graph.adaptive import Centrality, centrality, edge_chances, feature_chances
 from polymodal_graph.encodings import LARGEST, laplacian, random_walk
 from polymodal_graph.graph import Graph, missing_reverse
 
@@ -37,7 +38,11 @@ class GraphNodes(Tokenizer):
         encoding_size: how many numbers of it.
         max_nodes: refuse larger graphs; None: any.
         drop_nodes: chance that a node is left out when training, never the first.
-        drop_edges: chance that an edge, and its reverse with it, is left out when training.
+        drop_edges: chance that an edge is left out when training.
+        drop_both: whether its reverse goes with it.
+        drop_features: chance that a feature is zero in all nodes of a graph when training.
+        drop_by: which edges and features go: any ("uniform"), or more often those of nodes with
+            low "degree", "pagerank" or "eigenvector" centrality (GCA; see `adaptive`).
     """
 
     reader: ClassVar[str | None] = "graph.graph"
@@ -56,6 +61,9 @@ class GraphNodes(Tokenizer):
         max_nodes: int | None = None,
         drop_nodes: float = 0.0,
         drop_edges: float = 0.0,
+        drop_both: bool = True,
+        drop_features: float = 0.0,
+        drop_by: Literal["uniform", "degree", "pagerank", "eigenvector"] = "uniform",
     ):
         if min(features, vocabulary, edge_kinds, edge_features) < 0:
             raise ValueError("features, vocabulary and their like for edges must not be negative")
@@ -72,9 +80,25 @@ class GraphNodes(Tokenizer):
             raise ValueError(f"encoding_size must be at least 1, got {encoding_size}")
         if max_nodes is not None and max_nodes < 1:
             raise ValueError(f"max_nodes must be at least 1, got {max_nodes}")
-        for name, share in {"drop_nodes": drop_nodes, "drop_edges": drop_edges}.items():
+        shares = {
+            "drop_nodes": drop_nodes,
+            "drop_edges": drop_edges,
+            "drop_features": drop_features,
+        }
+        for name, share in shares.items():
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must lie from 0 to below 1, got {share}")
+        if drop_features and vocabulary:
+            raise ValueError("drop_features is for nodes with features, but these have ids")
+        if undirected and not drop_both:
+            raise ValueError(
+                "drop_both: false and undirected contradict each other: what one direction loses "
+                "would be added again; list both directions in the data"
+            )
+        if drop_by not in ("uniform", "degree", "pagerank", "eigenvector"):
+            raise ValueError(
+                f"drop_by must be uniform, degree, pagerank or eigenvector, got {drop_by!r}"
+            )
         self.features, self.vocabulary = features, vocabulary
         self.edge_kinds, self.edge_features = edge_kinds, edge_features
         self.undirected, self.self_loops = undirected, self_loops
@@ -82,6 +106,8 @@ class GraphNodes(Tokenizer):
         self.encoding_size = 0 if encoding == "none" else encoding_size
         self.max_nodes = max_nodes
         self.drop_nodes, self.drop_edges = drop_nodes, drop_edges
+        self.drop_both, self.drop_features = drop_both, drop_features
+        self.drop_by: Literal["uniform"] | Centrality = drop_by
 
     @property
     def spec(self) -> TokenSpec:
@@ -167,7 +193,7 @@ class GraphNodes(Tokenizer):
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
         """Return the nodes of each graph, with its edges."""
-        dropping = self.drop_nodes > 0 or self.drop_edges > 0
+        dropping = max(self.drop_nodes, self.drop_edges, self.drop_features) > 0
         if generators is not None and (dropping or self.encoding == "laplacian"):
             generators = list(generators)  # a lazy sequence would make each one anew when asked
         graphs = [raw for raw in raws if raw is not None]
@@ -181,10 +207,12 @@ class GraphNodes(Tokenizer):
         edges = edges + first.repeat(links)
         kinds, values = self._edge_rows(graphs)
         if generators is not None and dropping:
-            keep_nodes, keep_edges = self._drawn(edges, lengths, links, generators)
+            keep_nodes, keep_edges, columns = self._drawn(raws, generators)
+            graph_of = np.arange(len(lengths)).repeat(lengths)
+            if self.drop_features:
+                nodes = nodes * columns[graph_of]
             keep_edges &= keep_nodes[edges].all(axis=0)
             place = keep_nodes.cumsum() - 1
-            graph_of = np.arange(len(lengths)).repeat(lengths)
             lengths = np.bincount(graph_of[keep_nodes], minlength=len(lengths))
             nodes, edges = nodes[keep_nodes], place[edges[:, keep_edges]]
             kinds = None if kinds is None else kinds[keep_edges]
@@ -245,24 +273,35 @@ class GraphNodes(Tokenizer):
         return kinds, values
 
     def _drawn(
-        self,
-        edges: Int[np.ndarray, "2 edge"],
-        lengths: Int[np.ndarray, " graph"],
-        links: Int[np.ndarray, " graph"],
-        generators: Sequence[np.random.Generator],
-    ) -> tuple[Bool[np.ndarray, " node"], Bool[np.ndarray, " edge"]]:
-        """Draw the nodes and edges that stay, each graph's from its own generator alone."""
+        self, raws: Sequence[Graph | None], generators: Sequence[np.random.Generator]
+    ) -> tuple[
+        Bool[np.ndarray, " node"], Bool[np.ndarray, " edge"], Bool[np.ndarray, "graph feature"]
+    ]:
+        """Draw the nodes, edges and features that stay, each graph's from its own generator."""
         nodes, joined = [np.zeros(0, bool)], [np.zeros(0, bool)]
-        first = 0
-        for length, count, generator in zip(lengths, links, generators, strict=True):
+        columns = np.ones((len(raws), self.features), bool)
+        for number, (raw, generator) in enumerate(zip(raws, generators, strict=True)):
+            if raw is None:
+                continue
+            length, count = len(raw.nodes), raw.edges.shape[1]
             keep = generator.random(length) >= self.drop_nodes
             keep[:1] = True
             nodes.append(keep)
-            pairs = np.sort(edges[:, first : first + count], axis=0)
-            same = np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
-            joined.append((generator.random(count) >= self.drop_edges)[same])
-            first += count
-        return np.concatenate(nodes), np.concatenate(joined)
+            edge_chance: Any = self.drop_edges
+            feature_chance: Any = self.drop_features
+            if self.drop_by != "uniform":
+                central = centrality(raw.edges, length, self.drop_by)
+                edge_chance = edge_chances(raw.edges, central, self.drop_edges)
+                if self.drop_features:
+                    feature_chance = feature_chances(raw.nodes, central, self.drop_features)
+            draw = generator.random((count,))
+            if self.drop_both:
+                low, high = np.sort(raw.edges, axis=0)
+                draw = draw[np.unique(low * length + high, return_inverse=True)[1]]
+            joined.append(draw >= edge_chance)
+            if self.drop_features:
+                columns[number] = generator.random(self.features) >= feature_chance
+        return np.concatenate(nodes), np.concatenate(joined), columns
 
     def _completed(
         self,

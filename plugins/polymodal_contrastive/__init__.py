@@ -10,15 +10,23 @@ if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
     from polymodal_contrastive.losses import info_nce, siglip_loss
+    from polymodal_contrastive.projectors import projector
+    from polymodal_contrastive.redundancy import barlow_twins, cca_ssg
     from polymodal_contrastive.symmetric import symmetric_info_nce
     from polymodal_contrastive.transport import alignment, optimal_transport
+    from polymodal_contrastive.views import Views
 
 _HOME = {
-    "alignment": "transport", "info_nce": "losses", "optimal_transport": "transport",
+    "Views": "views",
+    "alignment": "transport", "barlow_twins": "redundancy", "cca_ssg": "redundancy",
+    "info_nce": "losses", "optimal_transport": "transport", "projector": "projectors",
     "siglip_loss": "losses", "symmetric_info_nce": "symmetric",
 }  # fmt: skip
 
-__all__ = ["alignment", "info_nce", "optimal_transport", "siglip_loss", "symmetric_info_nce"]
+__all__ = [
+    "Views", "alignment", "barlow_twins", "cca_ssg", "info_nce", "optimal_transport", "projector",
+    "siglip_loss", "symmetric_info_nce",
+]  # fmt: skip
 
 polymodal_interface = 1
 
@@ -49,7 +57,12 @@ def polymodal_register(registry: "Registry") -> None:
     registry.objective(
         "simclr",
         "polymodal_contrastive.simclr:SimCLR",
-        "tell the other view of each sample from all views of the batch",
+        "tell the other view of each sample or token from all views of the batch (SimCLR, GRACE)",
+    )
+    registry.objective(
+        "redundancy",
+        "polymodal_contrastive.redundancy:RedundancyReduction",
+        "make two views' channels agree and repeat nothing (Barlow Twins, CCA-SSG)",
     )
     registry.objective(
         "moco",

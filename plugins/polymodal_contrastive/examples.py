@@ -36,5 +36,14 @@ def examples() -> list[Example]:
             {"streams": ["words", "patches"], "fusion": "joint", "hard": True},
         ),
         Example("contrastive.simclr", "objective", {"stream": "patches", "dim": 8}),
+        Example(
+            "contrastive.simclr", "objective",
+            {"stream": "graphs", "each": "token", "dim": 8, "norm": False, "tile": 5},
+        ),
+        Example("contrastive.redundancy", "objective", {"stream": "patches", "dim": 8}),
+        Example(
+            "contrastive.redundancy", "objective",
+            {"stream": "graphs", "each": "token", "loss": "cca_ssg"},
+        ),
         Example("contrastive.moco", "objective", {"stream": "words", "dim": 8}),
     ]  # fmt: skip

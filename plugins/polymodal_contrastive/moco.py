@@ -15,8 +15,8 @@ from polymodal.step import Step
 from polymodal.teacher import Teacher
 from polymodal_contrastive.losses import info_nce, single
 from polymodal_contrastive.pairs import gathered
-from polymodal_contrastive.projector import projector
-from polymodal_contrastive.simclr import both_views
+from polymodal_contrastive.projectors import projector
+from polymodal_contrastive.views import Views
 
 
 class MoCo(Objective):
@@ -56,7 +56,7 @@ class MoCo(Objective):
         momentum: float = 0.99,
     ):
         super().__init__()
-        Need().check(info, stream)
+        self.both = Views.of(info, stream, None, "sample")
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         if not 0 <= momentum <= 1:
@@ -78,33 +78,29 @@ class MoCo(Objective):
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream; any tokens will do."""
-        return {self.stream: Need()}
+        return self.both.needs
 
     def views(self) -> Mapping[str, View]:
         """Return the second view."""
-        return {"again": View(self.stream)}
+        return self.both.views
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over samples that have the stream."""
-        seen = both_views(step, self.stream)
-        rows = torch.tensor(
-            step.rows_with(self.stream), dtype=torch.int64, device=seen[0].pooled.device
-        )
-        queries = [_unit(self.predictor(self.projector(each.pooled_rows()[rows]))) for each in seen]
-        keys = [
-            _unit(self.key_projector(self.key_encoder(step.tokens(name)).pooled_rows()[rows]))
-            for name in (self.stream, f"{step.objective}/again")
-        ]
+        seen = self.both.rows(step, *self.both.encoded(step))
+        queries = [_unit(self.predictor(self.projector(rows))) for rows in seen]
+        taught = [self.key_encoder(tokens) for tokens in self.both.tokens(step)]
+        keys = [_unit(self.key_projector(rows)) for rows in self.both.rows(step, *taught)]
         everywhere, first = gathered(step, torch.cat(keys, dim=1))
         total, correct = queries[0].new_zeros(()), queries[0].new_zeros(())
         for query, others in zip(queries, reversed(everywhere.chunk(2, dim=1)), strict=True):
             loss, right = info_nce(query, others, scale=1 / self.temperature, first=first)
             total, correct = total + 2 * self.temperature * loss, correct + right / 2
-        return Loss(total, len(rows), {"accuracy": (correct, len(rows))})
+        count = len(queries[0])
+        return Loss(total, count, {"accuracy": (correct, count)})
 
     def count(self, step: Step) -> int:
         """Return how many samples have the stream."""
-        return len(step.rows_with(self.stream))
+        return self.both.count(step)
 
     def after_update(self, step: Step) -> None:
         """Move the slow copies."""

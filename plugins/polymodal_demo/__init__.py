@@ -41,6 +41,11 @@ def polymodal_register(registry: "Registry") -> None:
     registry.source("sounds", "polymodal_demo.sounds:Sounds", "synthesised sounds, with captions")
     registry.source("graphs", "polymodal_demo.graphs:Graphs", "molecule-like graphs, with captions")
     registry.source(
+        "blocks",
+        "polymodal_demo.blocks:Blocks",
+        "one graph of communities with weak features (stochastic block model)",
+    )
+    registry.source(
         "genomes",
         "polymodal_demo.genomes:Genomes",
         "random sequences with planted motifs, with captions",

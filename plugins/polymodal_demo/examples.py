@@ -13,4 +13,5 @@ def examples() -> list[Example]:
     return [
         *(Example(f"demo.{name}", "source", {"samples": 12}) for name in NAMES),
         Example("demo.plain_digits", "source"),
+        Example("demo.blocks", "source", {"size": 5, "parts": 3, "test_edges": 0.2}),
     ]

@@ -23,6 +23,11 @@ polymodal_interface = 1
 def polymodal_register(registry: "Registry") -> None:
     """Name the distillation objectives."""
     registry.objective(
+        "byol",
+        "polymodal_distillation.byol:BYOL",
+        "predict what a slow copy makes of another view, without negatives (BYOL, BGRL)",
+    )
+    registry.objective(
         "dino",
         "polymodal_distillation.dino:DINO",
         "predict what a slow copy makes of another view, small crops from large ones",

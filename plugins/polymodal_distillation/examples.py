@@ -8,6 +8,14 @@ def examples() -> list[Example]:
     small = {"outputs": 12, "hidden": 16, "bottleneck": 8}
     leak = {"target_leak": "a target is the teacher's vector, in which all tokens are mixed"}
     return [
+        Example(
+            "distillation.byol", "objective",
+            {"stream": "patches", "dim": 8, "hidden": 16, "norm": False}, skip=leak,
+        ),
+        Example(
+            "distillation.byol", "objective",
+            {"stream": "graphs", "each": "token", "hidden": 16, "restart": True}, skip=leak,
+        ),
         Example("distillation.dino", "objective", {"stream": "words", **small}, skip=leak),
         Example(
             "distillation.ibot", "objective",

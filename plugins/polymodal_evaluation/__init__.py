@@ -45,6 +45,16 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_evaluation.held_out:HeldOut",
         "an objective's own loss and metrics on samples it was not trained on",
     )
+    registry.evaluation(
+        "clustering",
+        "polymodal_evaluation.clustering:Clustering",
+        "group the vectors without labels and compare the groups with the classes",
+    )
+    registry.evaluation(
+        "links",
+        "polymodal_evaluation.links:Links",
+        "tell pairs of tokens that are joined (edges of a graph) from random ones",
+    )
     registry.encoder(
         "raw",
         "polymodal_evaluation.raw:Raw",

@@ -26,5 +26,11 @@ def examples() -> list[Example]:
             {"streams": ["patches", "words"], "source": "toy", "mrr": True},
         ),
         Example("evaluation.zero_shot", "evaluation", {**one, **words}),
+        Example("evaluation.linear_probe", "evaluation", {**one, "shots": 3}),
+        Example("evaluation.clustering", "evaluation", one),
+        Example(
+            "evaluation.links", "evaluation",
+            {"stream": "patches", "source": "toy", "pairs": "pairs", "scorer": "dot"},
+        ),
         Example("evaluation.held_out", "evaluation", {"objective": "checked", "source": "toy"}),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.errors import DataError
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal.evaluation import Each, Evaluation, Probe, Score, Split
 from polymodal_evaluation.folds import check_folds, fold_parts
 from polymodal_evaluation.rows import SPLITS, Labelled, class_names, labelled, majority_share
 
@@ -39,11 +39,18 @@ class LinearProbe(Evaluation):
         folds: cross-validate over all splits joined, instead of fit_on and split. Accuracy and F1
             are those of all rows' answers together, auc is the mean over folds.
         group: field whose equal values stay in one fold.
+        each: what is labelled: samples, or their tokens, whose label is an entry of the field.
+        split_by: field that says the split of each row, instead of the source's own: of nodes that
+            are tokens of one graph, say.
+        shots: fit on so many rows of each class, drawn from all splits joined, and score the
+            others, instead of fit_on and split.
+        draws: how many times; the score is their mean.
         penalty_inverse: scikit-learn's C; smaller is smoother.
         max_iterations: the solver stops there, whether it has converged or not.
 
     Raises:
-        ValueError: fewer than 2 folds, a group without folds, a number that must be above 0.
+        ValueError: fewer than 2 folds, a group without folds, folds beside shots, a number that
+            must be above 0.
     """
 
     def __init__(
@@ -58,10 +65,18 @@ class LinearProbe(Evaluation):
         split: Split = "validation",
         folds: int | None = None,
         group: FieldName | None = None,
+        each: Each = "sample",
+        split_by: FieldName | None = None,
+        shots: int | None = None,
+        draws: int = 5,
         penalty_inverse: float = 1.0,
         max_iterations: int = 2000,
     ):
         check_folds(folds, group)
+        if folds is not None and shots is not None:
+            raise ValueError("give folds or shots, not both")
+        if draws < 1 or (shots is not None and shots < 1):
+            raise ValueError(f"shots and draws must be at least 1, got {shots} and {draws}")
         if penalty_inverse <= 0:
             raise ValueError(f"penalty_inverse must be above 0, got {penalty_inverse}")
         if max_iterations < 1:
@@ -75,6 +90,10 @@ class LinearProbe(Evaluation):
         self.split: Split = split
         self.folds = folds
         self.group = group
+        self.each: Each = each
+        self.split_by = split_by
+        self.shots = shots
+        self.draws = draws
         self.penalty_inverse = penalty_inverse
         self.max_iterations = max_iterations
 
@@ -88,10 +107,12 @@ class LinearProbe(Evaluation):
         Raises:
             DataError: no rows, fewer rows than folds, or a single class where two are needed.
         """
-        if self.folds is None:
-            value, truth = self._fixed(probe)
-        else:
+        if self.folds is not None:
             value, truth = self._cross_validate(probe, self.folds)
+        elif self.shots is not None:
+            value, truth = self._few(probe, self.shots)
+        else:
+            value, truth = self._fixed(probe)
         return [Score(self.metric, value, chance_level(self.metric, truth), samples=len(truth))]
 
     def _fixed(self, probe: Probe) -> tuple[float, np.ndarray]:
@@ -99,10 +120,35 @@ class LinearProbe(Evaluation):
         scored, truth = self._rows(probe, [self.split])
         self._need_two(fit_labels, f"the {self.fit_on} rows")
         self._need_two(truth, f"the {self.split} rows")
-        answers, classes, likelihood = self._fit(fitted_on.vectors, fit_labels, scored.vectors)
+        return self._score(fitted_on.vectors, fit_labels, scored.vectors, truth), truth
+
+    def _few(self, probe: Probe, shots: int) -> tuple[float, np.ndarray]:
+        rows, truth = self._rows(probe, SPLITS)
+        self._need_two(truth, "the rows")
+        places = [np.flatnonzero(truth == name) for name in np.unique(truth)]
+        fewest = min(map(len, places))
+        if fewest <= shots:
+            raise DataError(
+                f"a class of {self.label!r} has {fewest} rows: {shots} to fit on leave none to "
+                "score; set fewer shots"
+            )
+        values = []
+        for draw in range(self.draws):
+            generator = np.random.default_rng([probe.seed, draw])
+            fit = np.concatenate([generator.choice(p, shots, replace=False) for p in places])
+            rest = np.setdiff1d(np.arange(len(truth)), fit)
+            values.append(
+                self._score(rows.vectors[fit], truth[fit], rows.vectors[rest], truth[rest])
+            )
+        return float(np.mean(values)), truth
+
+    def _score(
+        self, vectors: np.ndarray, labels: np.ndarray, scored: np.ndarray, truth: np.ndarray
+    ) -> float:
+        answers, classes, likelihood = self._fit(vectors, labels, scored)
         if self.metric == "auc":
-            return mean_area(truth, classes, likelihood), truth
-        return score_answers(self.metric, truth, answers), truth
+            return mean_area(truth, classes, likelihood)
+        return score_answers(self.metric, truth, answers)
 
     def _cross_validate(self, probe: Probe, folds: int) -> tuple[float, np.ndarray]:
         rows, truth = self._rows(probe, SPLITS)
@@ -132,6 +178,8 @@ class LinearProbe(Evaluation):
             splits=splits,
             objective=self.objective,
             group=self.group,
+            each=self.each,
+            split_by=self.split_by,
         )
         return rows, class_names(rows.values, label=self.label)
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polymodal.errors import DataError, nearest
-from polymodal.evaluation import Features, Probe, Split
+from polymodal.evaluation import Each, Features, Probe, Split
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIE = 1e-10  # cosines of equal vectors differ by rounding alone
@@ -28,7 +28,13 @@ class Labelled:
 
 
 def read_splits(
-    probe: Probe, stream: str, *, source: str, objective: str | None, splits: Sequence[Split]
+    probe: Probe,
+    stream: str,
+    *,
+    source: str,
+    splits: Sequence[Split] = SPLITS,
+    objective: str | None = None,
+    each: Each = "sample",
 ) -> dict[Split, Features]:
     """Return the features of those of several splits that have rows.
 
@@ -36,7 +42,7 @@ def read_splits(
         DataError: none has; or the source or stream does not exist.
     """
     found = {
-        split: probe.features(stream, source=source, split=split, objective=objective)
+        split: probe.features(stream, source=source, split=split, objective=objective, each=each)
         for split in splits
         if probe.size(source, split)  # a source need not have all three splits
     }
@@ -54,24 +60,35 @@ def labelled(
     splits: Sequence[Split],
     objective: str | None = None,
     group: str | None = None,
+    each: Each = "sample",
+    split_by: str | None = None,
 ) -> Labelled:
     """Return the rows of splits, joined, that have the stream and the label.
 
     A label is missing if it is None, "" or not a number. Vectors come as float64: the solvers
-    then stop at the same place on every machine.
+    then stop at the same place on every machine. With `each: token`, a row is a token. With
+    `split_by`, a row's split is what this field says, whatever split its sample is in.
 
     Raises:
         DataError: no row is left, the source lacks a field, or a vector is not finite.
     """
-    if len(splits) == 1:
-        parts = [probe.features(stream, source=source, split=splits[0], objective=objective)]
+    if len(splits) == 1 and split_by is None:
+        parts = [
+            probe.features(stream, source=source, split=splits[0], objective=objective, each=each)
+        ]
     else:
-        read = read_splits(probe, stream, source=source, objective=objective, splits=splits)
+        wanted = SPLITS if split_by else splits
+        read = read_splits(
+            probe, stream, source=source, objective=objective, splits=wanted, each=each
+        )
         parts = list(read.values())
     vectors, values, groups = [], [], []
     for part in parts:
         column = field_of(part.fields, label, source=source)
         kept = [row for row, value in enumerate(column) if not is_missing(value)]
+        if split_by is not None:
+            homes = field_of(part.fields, split_by, source=source)
+            kept = [row for row in kept if str(homes[row]) in splits]
         vectors.append(finite(part.vectors, stream=stream)[kept])
         values += [column[row] for row in kept]
         if group is not None:

@@ -1,6 +1,6 @@
 """Masked edge modelling: hide edges of a graph and tell them from pairs that are not joined."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
+from polymodal.encoder import Taps
 from polymodal.layout import Layout
 from polymodal.noise import hash_words, mix
 from polymodal.objective import Loss, Objective
@@ -65,7 +66,8 @@ class MaskedEdges(Objective):
     `undirected`). For each hidden edge a random pair of nodes of the same graph is drawn; loops
     are neither hidden nor drawn. Binary cross-entropy; every hidden edge and every pair drawn is
     one count. The metric `auc` is the share of hidden edges that score above the pair drawn for
-    them.
+    them. S2GAE (Tan et al., 2023) is `layers` of all blocks, half of the edges hidden, and pairs
+    drawn that may be edges.
 
     Args:
         info: the streams.
@@ -73,6 +75,8 @@ class MaskedEdges(Objective):
         ratio: each edge's chance of being hidden.
         undirected: whether the two directions of an edge are one and are scored once.
         score: "dot" product of the ends, or an "mlp" over their product by channels.
+        layers: blocks whose vectors are compared, each of one end with each of the other (S2GAE's
+            cross-correlation, eq. 4); the encoder's result unless given. -1 is the last block.
         true_negatives: leave drawn pairs out that are edges; S2GAE keeps them.
 
     Raises:
@@ -87,6 +91,7 @@ class MaskedEdges(Objective):
         ratio: float = 0.3,
         undirected: bool = True,
         score: Literal["dot", "mlp"] = "mlp",
+        layers: list[int] | None = None,
         true_negatives: bool = True,
     ):
         super().__init__()
@@ -96,11 +101,15 @@ class MaskedEdges(Objective):
         self.ratio = check_ratio(ratio)
         self.undirected = undirected
         self.true_negatives = true_negatives
-        width = info[stream].width
+        if layers is not None and (not layers or len(set(layers)) < len(layers)):
+            raise ValueError(f"layers must be one or more different blocks, got {layers}")
+        self.taps = Taps(hidden=tuple(layers or ()))
+        width = info[stream].width * max(len(layers or ()), 1) ** 2
         self.head: nn.Module | None = None
         self.bias = nn.Parameter(torch.zeros(1))
         if score == "mlp":
-            self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+            inner = info[stream].width
+            self.head = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, 1))
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with edges."""
@@ -133,19 +142,24 @@ class MaskedEdges(Objective):
             counted = counted & ~joined(drawn, both, layout.tokens)
         return hidden, held, drawn, counted
 
-    def _score(self, vectors: Tensor, pairs: Tensor) -> Tensor:
-        product = vectors[pairs[0]] * vectors[pairs[1]]
-        scored = product.sum(dim=1) if self.head is None else self.head(product)[:, 0]
-        return (scored + self.bias).float()
+    def _score(self, vectors: Sequence[Tensor], pairs: Tensor) -> Tensor:
+        # In half precision the products of a block's vectors, which no norm bounds, overflow.
+        with torch.autocast(pairs.device.type, enabled=False):
+            wide = [each.to(self.bias.dtype) for each in vectors]
+            products = [one[pairs[0]] * other[pairs[1]] for one in wide for other in wide]
+            product = torch.cat(products, dim=1)
+            scored = product.sum(dim=1) if self.head is None else self.head(product)[:, 0]
+            return (scored + self.bias).float()
 
     def forward(self, step: Step) -> Loss:
         """Return the loss over hidden edges and drawn pairs."""
         tokens = step.tokens(self.stream)
         hidden, held, drawn, counted = self._draw(step)
         remaining = tokens.with_rows(tokens.rows, without_edges(tokens.layout, hidden))
-        encoded = step.encode_tokens(self.stream, remaining)
+        encoded = step.encode_tokens(self.stream, remaining, taps=self.taps)
         every = torch.arange(tokens.layout.tokens, device=hidden.device)
-        vectors = at(encoded, every)
+        compared = [encoded.hidden[tap] for tap in self.taps.hidden] or [encoded.vectors]
+        vectors = [at(replace(encoded, vectors=each), every) for each in compared]
         true, false = self._score(vectors, held), self._score(vectors, drawn)
         total = F.softplus(-true).sum() + F.softplus(false).masked_fill(~counted, 0).sum()
         drawn_count = counted.sum()

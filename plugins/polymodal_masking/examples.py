@@ -38,5 +38,11 @@ def examples() -> list[Example]:
             skip=fitted,
         ),
         Example("masking.nodes", "objective", {"stream": "graphs"}),
+        Example("masking.nodes", "objective", {"stream": "graphs", "remask": "random"}),
+        Example(
+            "masking.nodes", "objective", {"stream": "graphs", "latent": 0.5, "alpha": 3.0},
+            skip={"target_leak": "a visible node's target is a vector in which all are mixed"},
+        ),
         Example("masking.edges", "objective", {"stream": "graphs"}),
+        Example("masking.edges", "objective", {"stream": "graphs", "layers": [0], "ratio": 0.5}),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Masked node modelling: hide the features of some nodes and predict them (GraphMAE)."""
+"""Masked node modelling: hide some nodes' features and predict them (GraphMAE, GraphMAE2)."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.layout import Layout
+from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal.teacher import Teacher
+from polymodal.tokens import Encoded, Tokens
 from polymodal_masking.choice import Choice, check_ratio, choose, hidden_counts
 from polymodal_masking.context import Context, at
 from polymodal_masking.losses import patch_loss, scaled_cosine_error
@@ -47,6 +49,11 @@ class MaskedNodes(Objective):
     and one graph convolution fills them in; with the `linear` one the vectors are read as they
     are. Each hidden node is one count. Nodes with ids instead of features: `masking.tokens`.
 
+    GraphMAE2 (Hou et al., 2023) is `remask: random` (section 3.2: a learned token takes the place
+    of a random share of all nodes' vectors, several times, whose losses are added) and a `latent`
+    term (section 3.3): visible nodes' vectors, projected and through a predictor, point where those
+    of a slow copy do that sees the whole graph.
+
     Args:
         info: the streams.
         stream: whose nodes are hidden; it has values.
@@ -56,9 +63,17 @@ class MaskedNodes(Objective):
             "cross_entropy" (features are one-hot).
         alpha: power of the cosine loss.
         decoder: "graph" or "linear".
+        remask: which nodes' vectors the graph decoder does not see: the hidden ones ("fixed", as
+            zeros), or a random share.
+        remask_ratio: that share.
+        remasks: how many times it is drawn.
+        latent: weight of the latent term; 0 for none, 0.5 in GraphMAE2.
+        latent_hidden: width of the hidden layer of its projector.
+        momentum: of the slow copy, the same all the time.
 
     Raises:
-        ValueError: a share out of range, or a stream without values or edges.
+        ValueError: a number out of range, random re-masking without the graph decoder, or a stream
+            without values or edges.
     """
 
     def __init__(
@@ -71,6 +86,12 @@ class MaskedNodes(Objective):
         loss: Literal["cosine", "mse", "cross_entropy"] = "cosine",
         alpha: float = 2.0,
         decoder: Literal["graph", "linear"] = "graph",
+        remask: Literal["fixed", "random"] = "fixed",
+        remask_ratio: float = 0.5,
+        remasks: int = 3,
+        latent: float = 0.0,
+        latent_hidden: int = 256,
+        momentum: float = 0.996,
     ):
         super().__init__()
         self.context = Context.of(info, "masking.nodes", stream, [], None, None)
@@ -81,6 +102,18 @@ class MaskedNodes(Objective):
             raise ValueError(f"replace must lie between 0 and 1, got {replace}")
         if alpha < 1:
             raise ValueError(f"alpha must be 1 or more, got {alpha}")
+        if remask == "random" and decoder != "graph":
+            raise ValueError("remask: random is what the graph decoder does not see")
+        if not 0 < remask_ratio < 1 or not 0 <= momentum <= 1:
+            raise ValueError(
+                "remask_ratio must lie between 0 and 1 and momentum from 0 to 1, got "
+                f"{remask_ratio} and {momentum}"
+            )
+        if min(remasks, latent_hidden) < 1 or latent < 0:
+            raise ValueError(
+                "remasks and latent_hidden must be at least 1 and latent not negative, got "
+                f"{remasks}, {latent_hidden} and {latent}"
+            )
         self.stream = stream
         self.ratio = check_ratio(ratio)
         self.replace = replace
@@ -90,6 +123,20 @@ class MaskedNodes(Objective):
         width = info[stream].width
         self.bridge = nn.Linear(width, width, bias=False) if decoder == "graph" else None
         self.head = nn.Linear(width, spec.features)
+        self.remask_ratio = remask_ratio
+        self.remasks = remasks if remask == "random" else 1
+        self.remask_token = nn.Parameter(torch.zeros(width)) if remask == "random" else None
+        self.latent = latent
+        self.momentum = momentum
+        if latent:
+            self.projector = _perceptron(width, latent_hidden)
+            self.predictor = nn.Sequential(nn.PReLU(), nn.Linear(width, width))
+            self.slow_projector = Teacher(self.projector)
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Take a slow copy of the encoder for the latent term."""
+        if self.latent:
+            self.slow_encoder = Teacher(model.encoder(self.stream))
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with values and, for the graph decoder, edges."""
@@ -118,15 +165,11 @@ class MaskedNodes(Objective):
         """Return the loss over hidden nodes."""
         tokens = step.tokens(self.stream)
         assert tokens.values is not None
-        rows = self._choose(step, tokens).hidden
+        choice = self._choose(step, tokens)
+        rows = choice.hidden
         encoded = step.encode_tokens(self.stream, self._masked(step, tokens, rows))
-        if self.bridge is None:
-            vectors = at(encoded, rows)
-        else:
-            every = torch.arange(tokens.layout.tokens, device=rows.device)
-            bridged = self.bridge(at(encoded, every)).index_fill(0, rows, 0)
-            vectors = propagated(bridged, tokens.layout)[rows]
-        predicted, target = self.head(vectors), tokens.values[rows]
+        predicted = self.head(self._decoded(step, tokens.layout, encoded, rows))
+        target = tokens.values[rows].repeat(self.remasks, 1)
         if self.loss == "cosine":
             each = scaled_cosine_error(predicted, target, alpha=self.alpha)
         elif self.loss == "mse":
@@ -135,9 +178,54 @@ class MaskedNodes(Objective):
             each = F.cross_entropy(predicted.float(), target.argmax(dim=1), reduction="none")
         with torch.no_grad():
             right = (predicted.argmax(dim=1) == target.argmax(dim=1)).sum()
-        metrics = {"accuracy": (right, len(rows))} if self.loss == "cross_entropy" else {}
-        return Loss(each.sum(), len(rows), metrics)
+        metrics: dict[str, tuple[Tensor, int]] = {}
+        if self.loss == "cross_entropy":
+            metrics["accuracy"] = (right, len(predicted))
+        total = each.sum()
+        if self.latent:
+            aside = self._latent(tokens, encoded, choice)
+            metrics["latent"] = (aside.detach(), len(rows))
+            total = total + self.latent * aside
+        return Loss(total, len(rows), metrics)
+
+    def _decoded(
+        self, step: Step, layout: Layout, encoded: Encoded, rows: Tensor
+    ) -> Float[Tensor, "scored width"]:
+        """Return the hidden nodes' vectors that the head reads, once for each re-masking."""
+        if self.bridge is None:
+            return at(encoded, rows)
+        every = torch.arange(layout.tokens, device=rows.device)
+        bridged = self.bridge(at(encoded, every))
+        if self.remask_token is None:
+            return propagated(bridged.index_fill(0, rows, 0), layout)[rows]
+        counts = hidden_counts(layout.lengths, self.remask_ratio)
+        found = []
+        for number in range(self.remasks):
+            noise = self.context.noise(step, f"remask/{number}", None)
+            again = choose(noise, layout, counts).hidden
+            found.append(propagated(replaced(bridged, again, self.remask_token), layout)[rows])
+        return torch.cat(found)
+
+    def _latent(self, tokens: Tokens, encoded: Encoded, choice: Choice) -> Float[Tensor, ""]:
+        """Return the latent term, which counts as much in each graph as its hidden nodes do."""
+        seen = choice.visible
+        guess = self.predictor(self.projector(at(encoded, seen)))
+        target = self.slow_projector(at(self.slow_encoder(tokens), seen))
+        each = scaled_cosine_error(guess, target, alpha=1)
+        pairs = zip(choice.hidden_lengths, choice.visible_lengths, strict=True)
+        share = torch.tensor([hidden / max(left, 1) for hidden, left in pairs], dtype=each.dtype)
+        return (each * share.to(each.device)[tokens.layout.segment[seen]]).sum()
+
+    def after_update(self, step: Step) -> None:
+        """Move the slow copies."""
+        if self.latent:
+            self.slow_encoder.follow(step.encoder(self.stream), self.momentum)
+            self.slow_projector.follow(self.projector, self.momentum)
 
     def count(self, step: Step) -> int:
         """Return how many nodes will be hidden."""
         return len(self._choose(step, step.tokens(self.stream)).hidden)
+
+
+def _perceptron(width: int, hidden: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(width, hidden), nn.PReLU(), nn.Linear(hidden, width))

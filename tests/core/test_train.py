@@ -467,6 +467,11 @@ def test_evaluations_run_when_due_and_trackers_hear_of_them(sensor_config, plugi
     assert [step for step, name in heard if name == "kept/loss"] == [2, 4, 6]
     assert [step for step, name in heard if name == "loss/rebuild"] == [1, 2, 3, 4, 5, 6]
     assert {"samples_per_second", "tokens_per_second", "waiting"} <= {name for _, name in heard}
+    lines = training.directory.lines("scores.jsonl")
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    (last,) = (row for row in training.directory.read_json("evaluation.json")["scores"]
+               if row["metric"] == "loss")  # fmt: skip
+    assert lines[-1]["scores"]["kept/loss"] == last["value"]
 
 
 def test_a_run_of_grouped_lengths_goes_on_as_it_would_have(sensor_config, plugins, tmp_path):

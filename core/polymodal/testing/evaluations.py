@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polymodal.errors import DataError, nearest
-from polymodal.evaluation import Evaluation, Features, Score, Split
+from polymodal.evaluation import Each, Evaluation, Features, Score, Split
 from polymodal.testing.comparing import random_state_kept, random_state_untouched, same
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import OBJECTIVE, TOY_STREAMS, toy_info
@@ -22,8 +22,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 class ToyProbe:
     """A probe of made-up vectors, near a direction for each of three classes.
 
-    Fields: `label` (0, 1, 2), `name` (zero, one, two), `number` (the class as a number)
-    and `group`. Every stream has the same vectors but for some noise, so that retrieval works; the
+    Fields: `label` (0, 1, 2), `name` (zero, one, two), `number` (the class as a number) and
+    `group`. Of tokens, six in turn are a sample's, and `pairs` are its tokens of one class. Every
+    stream has the same vectors but for some noise, so that retrieval works; the
     vector of a raw value that contains a class's name is the class's direction.
     """
 
@@ -36,7 +37,13 @@ class ToyProbe:
         return self.rows
 
     def features(
-        self, stream: str, *, source: str, split: Split, objective: str | None = None
+        self,
+        stream: str,
+        *,
+        source: str,
+        split: Split,
+        objective: str | None = None,
+        each: Each = "sample",
     ) -> Features:
         """Return vectors of a split."""
         self._known(stream)
@@ -51,8 +58,10 @@ class ToyProbe:
             "name": [CLASSES[c] for c in classes],
             "number": [float(c) for c in classes],
             "group": [f"group {row % 5}" for row in range(self.rows)],
+            "pairs": [np.array([[0, 1, 2], [3, 4, 5]])] * self.rows,
         }
-        return Features(vectors.astype(np.float32), np.arange(self.rows), fields)
+        rows = np.arange(self.rows) // (6 if each == "token" else 1)
+        return Features(vectors.astype(np.float32), rows, fields)
 
     def encode(
         self, stream: str, raws: Sequence[Any], *, objective: str | None = None
@@ -96,7 +105,13 @@ class EmptyProbe(ToyProbe):
         return 0
 
     def features(
-        self, stream: str, *, source: str, split: Split, objective: str | None = None
+        self,
+        stream: str,
+        *,
+        source: str,
+        split: Split,
+        objective: str | None = None,
+        each: Each = "sample",
     ) -> Features:
         """Refuse."""
         raise DataError(f"source {source!r} has no {split} rows")

@@ -93,6 +93,26 @@ def test_a_network_is_pytorch_geometrics_layers_on_its_own_batch(layer, tokenize
     assert torch.allclose(strongest.pooled, global_max_pool(x, batch.batch), atol=1e-5)
 
 
+def test_a_linear_last_layer_is_the_bare_convolution():
+    """The stack of CCA-SSG and BGRL: convolutions with PReLU between, no residual."""
+    model = network(
+        PLAIN, layer="gcn", norm="none", activation="prelu", linear_last=True, residual=False,
+        dropout=0.5,
+    ).train()  # fmt: skip
+    model.blocks[0].dropout.p = 0.0
+    batch = Batch.from_data_list([to_pyg(each) for each in GRAPHS])
+    x = batch.x @ model.stem.weight.T + model.stem.bias
+    first, second = (GCNConv(8, 8) for _ in range(2))
+    first.load_state_dict(model.blocks[0].conv.state_dict())
+    second.load_state_dict(model.blocks[1].conv.state_dict())
+    x = torch.nn.functional.prelu(
+        first(x, batch.edge_index), model.blocks[0].activation.weight.detach()
+    )
+    found = model(PLAIN.encode(GRAPHS)).vectors
+    assert torch.allclose(found, second(x, batch.edge_index), atol=1e-5)
+    assert (found < 0).any()
+
+
 def encoders():
     options = [{"layer": layer, "norm": norm} for layer in LAYERS for norm in ("layer", "graph")]
     return [*options, {"layer": "gin", "norm": "none", "jumping": "cat"}, None]
@@ -245,6 +265,8 @@ def test_a_few_steps_teach_a_network_to_count_edges():
         ({"layer": "gen"}, "layer must be"),
         ({"layer": "gat", "heads": 3}, "heads must divide"),
         ({"norm": "batch"}, "norm must be"),
+        ({"activation": "tanh"}, "activation must be"),
+        ({"layer": "gps", "linear_last": True}, "gps has its own order"),
         ({"jumping": "lstm"}, "jumping must be"),
         ({"pool": "median"}, "pool must be"),
         ({"depth": 0}, "depth"),

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from polymodal import Teacher
-from polymodal_contrastive import projector as projecting
+from polymodal_contrastive import projectors as projecting
 from polymodal_contrastive.moco import MoCo
-from polymodal_contrastive.projector import BatchNorm, projector
+from polymodal_contrastive.projectors import BatchNorm, projector
 from polymodal_contrastive.simclr import SimCLR
 from polymodal_evaluation.raw import Raw
 

@@ -24,7 +24,7 @@ class FakeProbe:
     def size(self, source, split):
         return any(known == split for _, known in self.splits)
 
-    def features(self, stream, *, source, split, objective=None):
+    def features(self, stream, *, source, split, objective=None, each="sample"):
         self.asked.append((stream, source, split, objective))
         if (stream, split) not in self.splits:
             raise DataError(f"source {source!r} has no {split} rows")

@@ -168,3 +168,34 @@ def test_it_asks_for_the_projection_and_splits_named():
         ("image", "digits", "test", "clip"),
     ]
     assert evaluation.needs() == {"image": Need()}
+
+
+def test_the_split_of_a_row_can_stand_in_a_field():
+    apart = probe_of_blobs()
+    one, two = apart.splits["image", "train"], apart.splits["image", "validation"]
+    homes = ["train"] * 60 + ["validation"] * 31
+    joint = FakeProbe().add(
+        "image", "train", np.concatenate([one.vectors, two.vectors]), home=homes,
+        label=[*one.fields["label"], *two.fields["label"]],
+    )  # fmt: skip
+    (wanted,) = LinearProbe("image", "digits", "label").run(apart)
+    (found,) = LinearProbe("image", "digits", "label", split_by="home").run(joint)
+    assert found == wanted
+
+
+def test_a_few_shots_of_each_class_are_fitted_and_the_others_scored():
+    vectors, labels = blobs(90, spread=0.01)
+    probe = FakeProbe().add("image", "train", vectors, label=labels)
+    (score,) = LinearProbe("image", "digits", "label", shots=1, draws=3).run(probe)
+    assert score.value == pytest.approx(1) and score.samples == 90
+    noisy, labels = blobs(90, spread=1.5)
+    probe = FakeProbe().add("image", "train", noisy, label=labels)
+    few, many = (
+        LinearProbe("image", "digits", "label", shots=shots).run(probe)[0].value
+        for shots in (1, 25)
+    )
+    assert few < many < 1
+    with pytest.raises(DataError, match="30 rows: 30 to fit on leave none"):
+        LinearProbe("image", "digits", "label", shots=30).run(probe)
+    with pytest.raises(ValueError, match="not both"):
+        LinearProbe("image", "digits", "label", shots=3, folds=2)

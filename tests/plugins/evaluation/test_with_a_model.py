@@ -7,6 +7,7 @@ import torch
 from polymodal.component import Need, TokenSpec
 from polymodal.config import SplitConfig
 from polymodal.encoder import NO_TAPS, Encoder
+from polymodal.errors import DataError
 from polymodal.layout import Layout
 from polymodal.loader import StreamReading
 from polymodal.model import PretrainingModel
@@ -128,3 +129,41 @@ def test_every_evaluation_scores_what_an_encoder_that_keeps_everything_deserves(
     assert values == {"probe": [1.0], "knn": [1.0], "find": [1.0, 1.0], "words": [1.0]}
     assert [score.samples for score in found["find"]] == [54, 54]
     assert [score.samples for score in found["probe"]] == [24]
+
+
+class Paths(Points):
+    """As many tokens as a path has points."""
+
+    def encode(self, raws, *, generators=None):
+        values = torch.tensor([point for raw in raws for point in raw or []]).reshape(-1, 2)
+        return Tokens(Layout.of([len(raw or []) for raw in raws]), values=values.float())
+
+
+class Walks(Source):
+    def __len__(self):
+        return 5
+
+    def columns(self):
+        return ("path", "names", "walk")
+
+    def row(self, index):
+        path = [[float(index), float(place)] for place in range(index)]
+        return {"path": path, "names": [f"{index}.{p}" for p in range(index)], "walk": [index]}
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_tokens_have_vectors_with_their_own_entries_of_fields(batch_size):
+    model = PretrainingModel({"path": "path"}, {"path": Identity()}, {"path": Points().spec},
+                             objectives={"sum": Together()})  # fmt: skip
+    source = SplitSource("walks", Walks(), split=SplitConfig())
+    probe = ModelProbe(
+        model, {"path": StreamReading("path", Paths())}, {"walks": source}, batch_size=batch_size
+    )
+    found = probe.features("path", source="walks", split="train", each="token")
+    assert found.rows.tolist() == [1, 2, 2, 3, 3, 3, 4, 4, 4, 4]
+    assert found.fields["names"] == [f"{int(walk)}.{int(place)}" for walk, place in found.vectors]
+    # One entry for several tokens is the sample's own; a single token takes it apart.
+    assert found.fields["walk"] == [1] + [[2]] * 2 + [[3]] * 3 + [[4]] * 4
+    assert len(probe.features("path", source="walks", split="train").vectors) == 4
+    with pytest.raises(DataError, match="represents samples, not their tokens"):
+        probe.features("path", source="walks", split="train", objective="sum", each="token")

@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from polymodal.encoder import NO_TAPS, Taps
 from polymodal.layout import Layout
 from polymodal.tokens import Tokens
 from polymodal_masking.edges import MaskedEdges, edge_noise, joined, without_edges
+from polymodal_masking.losses import scaled_cosine_error
 from polymodal_masking.nodes import MaskedNodes, propagated
 
 
@@ -202,3 +204,128 @@ def test_streams_without_edges_are_refused(toys, kind):
         kind(toys.info(graph=8), stream="graph")
     with pytest.raises(ValueError, match="ratio"):
         masked(toys, kind, ratio=0.0)
+
+
+def deep(toys, **options):
+    """A model of two rounds of messages, whose results can be tapped."""
+
+    class Deep(toys.Convolving):
+        def contextualize(self, encoded, *, taps=NO_TAPS):
+            first = super().contextualize(encoded)
+            second = super().contextualize(first)
+            found = [first.vectors, second.vectors]
+            return replace(second, hidden={tap: found[tap] for tap in taps.hidden})
+
+    return toys.model(
+        {"graph": toys.GRAPH},
+        objective=lambda info: MaskedEdges(info, stream="graph", **options),
+        encoders={"graph": Deep(toys.GRAPH)},
+    )
+
+
+@pytest.mark.parametrize("score", ["mlp", "dot"])
+def test_s2gae_compares_every_layer_of_one_end_with_every_layer_of_the_other(toys, score):
+    model = deep(toys, layers=[0, -1], score=score, true_negatives=False)
+    objective, batch = model.objective("objective"), toys.batch(graph=rings(toys))
+    step = toys.step(model, batch)
+    shown, found = seen(model, step)
+    _, held, drawn, counted = objective._draw(step)
+    assert counted.tolist() == (drawn[0] != drawn[1]).tolist()  # an edge may be drawn
+    first, second = tapped(model, shown)
+
+    def scores(pairs):
+        u, v = pairs
+        ends = [(one, other) for one in (first, second) for other in (first, second)]
+        product = torch.cat([one[u] * other[v] for one, other in ends], dim=1)
+        return product.sum(dim=1) if score == "dot" else objective.head(product)[:, 0]
+
+    log_sigmoid = torch.nn.functional.logsigmoid
+    wanted = -log_sigmoid(scores(held)).sum() - log_sigmoid(-scores(drawn))[counted].sum()
+    torch.testing.assert_close(found.total, wanted, rtol=1e-4, atol=1e-4)
+
+
+def tapped(model, tokens):
+    hidden = model.encoder("graph")(tokens, taps=Taps(hidden=(0, 1))).hidden
+    return hidden[0], hidden[1]
+
+
+def test_layers_are_different_blocks(toys):
+    for layers in ([], [1, 1]):
+        with pytest.raises(ValueError, match="layers"):
+            deep(toys, layers=layers)
+
+
+def test_random_remasking_hides_shares_of_all_nodes_and_adds_the_losses(toys):
+    model = masked(toys, MaskedNodes, remask="random", remasks=3, remask_ratio=0.5, alpha=3.0)
+    objective, tokens = model.objective("objective"), rings(toys)
+    with torch.no_grad():
+        objective.remask_token += 7.0
+    read = []
+    objective.head.register_forward_pre_hook(lambda m, x: read.append(x[0].detach()))
+    step = toys.step(model, toys.batch(graph=tokens))
+    shown, found = seen(model, step)
+    rows = objective._choose(step, tokens).hidden
+    bridged = objective.bridge(model.encoder("graph")(shown).vectors)
+    wanted, vectors = 0.0, []
+    for number in range(3):
+        noise = objective.context.noise(step, f"remask/{number}", None)
+        rank = noise.reshape(6, 6).argsort(dim=1).argsort(dim=1).flatten()
+        again = bridged.clone()
+        again[rank < 3] = objective.remask_token
+        vectors.append(propagated(again, tokens.layout)[rows])
+        cosine = torch.nn.functional.cosine_similarity(
+            objective.head(vectors[-1]), tokens.values[rows]
+        )
+        wanted = wanted + ((1 - cosine) ** 3).sum()
+    torch.testing.assert_close(read[0], torch.cat(vectors))
+    torch.testing.assert_close(found.total, wanted)
+    assert found.count == len(rows) == 18
+
+
+def test_the_latent_term_is_that_of_visible_nodes_against_the_whole_graph(toys):
+    options = {"ratio": 0.4, "latent_hidden": 5}
+    model = masked(toys, MaskedNodes, latent=0.5, **options)
+    objective, tokens = model.objective("objective"), rings(toys, count=1, size=5)
+    step = toys.step(model, toys.batch(graph=tokens))
+    shown, found = seen(model, step)
+    choice = objective._choose(step, tokens)
+    assert len(choice.hidden) == 2
+    target = objective.slow_projector(objective.slow_encoder(tokens).vectors[choice.visible])
+    guess = objective.predictor(
+        objective.projector(model.encoder("graph")(shown).vectors[choice.visible])
+    )
+    latent = (1 - torch.nn.functional.cosine_similarity(guess, target)).mean()
+    mean = float(found.metrics["latent"][0]) / found.count
+    assert mean == pytest.approx(latent.item(), abs=1e-6)
+    plain = found.total - 0.5 * found.metrics["latent"][0]
+    rest = (found.total / found.count - 0.5 * mean).item()
+    assert rest == pytest.approx(plain.item() / found.count)
+    found.total.backward()
+    assert all(p.grad is None for p in objective.slow_encoder.parameters())
+    slow = next(objective.slow_encoder.parameters())
+    student = next(model.encoder("graph").parameters())
+    with torch.no_grad():
+        student += 1
+    before = slow.clone()
+    objective.after_update(step)
+    torch.testing.assert_close(slow, before.lerp(student.detach(), 0.004))
+
+
+def test_scaled_cosine_errors_have_the_worked_values():
+    one = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    other = torch.tensor([[4.0, 3.0], [0.0, 1.0]])
+    for alpha, wanted in ((1.0, 0.52), (2.0, 0.5008), (3.0, 0.500032)):
+        found = scaled_cosine_error(one, other, alpha=alpha).mean()
+        assert found.item() == pytest.approx(wanted, abs=1e-6)
+    assert scaled_cosine_error(one, torch.zeros(2, 2)).tolist() == [1.0, 1.0]
+
+
+def test_options_of_graphmae2_out_of_range_are_refused(toys):
+    for options, text in [
+        ({"remask": "random", "decoder": "linear"}, "remask: random"),
+        ({"remask_ratio": 1.0}, "remask_ratio"),
+        ({"remasks": 0}, "remasks"),
+        ({"latent": -1.0}, "latent"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            masked(toys, MaskedNodes, **options)

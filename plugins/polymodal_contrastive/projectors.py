@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 
 from polymodal.distributed import gather_rows
 from polymodal_contrastive.losses import single
+
+Activation = Literal["relu", "prelu", "elu"]
+ACTIVATIONS = {"relu": nn.ReLU, "prelu": nn.PReLU, "elu": nn.ELU}
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -45,15 +49,28 @@ def _over_ranks(values: Float[Tensor, " width"]) -> Float[Tensor, " width"]:
     return gather_rows(values[None]).sum(dim=0)
 
 
-def projector(widths: Sequence[int], *, last_norm: bool) -> nn.Sequential:
-    """Return linear layers between these widths, batch norm and ReLU after all but the last.
+def projector(
+    widths: Sequence[int], *, last_norm: bool, norm: bool = True, activation: Activation = "relu"
+) -> nn.Sequential:
+    """Return linear layers between these widths, batch norm and activation after all but the last.
 
-    With `last_norm` the last one has a batch norm without weights (MoCo v3's code).
+    With `last_norm` the last one has a batch norm without weights (MoCo v3's code). Without `norm`
+    there is none at all, and layers have biases.
+
+    Raises:
+        ValueError: an unknown activation.
     """
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be relu, prelu or elu, got {activation!r}")
     layers: list[nn.Module] = []
     for width, after in pairwise(widths):
-        layers += [nn.Linear(width, after, bias=False), BatchNorm(after), nn.ReLU()]
-    del layers[-2:]
+        if layers:
+            layers.append(ACTIVATIONS[activation]())
+        layers.append(nn.Linear(width, after, bias=not norm))
+        if norm:
+            layers.append(BatchNorm(after))
+    if norm:
+        del layers[-1:]
     if last_norm:
         layers.append(BatchNorm(widths[-1], affine=False))
     return nn.Sequential(*layers)
