@@ -178,6 +178,10 @@ class ToyMerging(MergingEncoder):
         found = Encoded.mean_pooled(seen.layout, seen.vectors)
         return replace(found, source=merger.source[source], hidden=seen.hidden)
 
+    def unembed(self, vectors: Tensor) -> Tensor:
+        """Return scores over the vocabulary by the table of ids."""
+        return nn.functional.linear(vectors, self.stem.tokens.weight)
+
 
 class ToyFusion(Fusion):
     """A tiny fusion: one block over the tokens of all streams, chained by sample.
