@@ -123,7 +123,7 @@ class MergingTransformer(MergingEncoder):
         self.latent = transformer(depth, drop_path)
         self.grouping = nn.ModuleList(
             nn.Linear(width, max(width // 4, 8), bias=False)
-            for _ in range(local_depth if soft_merge and keep - vary < 1 else 0)
+            for _ in range(local_depth if soft_merge else 0)
         )
 
     def _share(self) -> float:

@@ -15,15 +15,15 @@ class Repeats(GeneratedSource):
     """DNA that is mostly tandem repeats, with motifs between them.
 
     A sequence is a chain of motifs, each after a stretch in which a unit of one to four bases is
-    repeated. A source has its own motifs of 3 to 12 bases, drawn once. Two of the longest ones, of a
-    few pairs, stand in every sequence, and which pair and in which order is the label; the other
-    motifs come at random. The motifs' places are given in `motif`.
+    repeated. A source has its own motifs of 3 to 12 bases, drawn once. Two of the longest ones, of
+    a few pairs, stand in every sequence, and which pair and in which order is the label; the other
+    motifs come at random. Where motifs are is told in `motif`.
 
     What can be learned: the motifs, which come again and again among units that do not; which of
-    them stand in a sequence, by counts of short words; and in which order, which counts do not tell.
+    them stand in a sequence, by counts of short words; and in which order, by more than counts.
 
     Fields: `genome` (A, C, G, T), `label` ("2-7": motif 2 before motif 7), `motif` (uint8 [base],
-    1 within a motif).
+    1 within a motif), `split` (every third row is "validation", the others "train").
 
     Args:
         samples: how many.
@@ -38,7 +38,7 @@ class Repeats(GeneratedSource):
             there are words, or so few bases that two motifs don't fit.
     """
 
-    fields = ("genome", "label", "motif")
+    fields = ("genome", "label", "motif", "split")
 
     def __init__(
         self,
@@ -84,7 +84,8 @@ class Repeats(GeneratedSource):
         chain = [self.words[first], self.words[second]]
         most = (1 - self.repeats) * self.bases
         while others and sum(map(len, chain)) < most:
-            chain.insert(int(generator.integers(len(chain) + 1)), self.words[pick(generator, others)])
+            place = int(generator.integers(len(chain) + 1))
+            chain.insert(place, self.words[pick(generator, others)])
         spare = self.bases - sum(map(len, chain))
         gaps = generator.multinomial(spare, np.full(len(chain) + 1, 1 / (len(chain) + 1)))
         parts = [_repeat(int(gaps[0]), generator)]
@@ -96,7 +97,16 @@ class Repeats(GeneratedSource):
             "genome": "".join(parts),
             "label": f"{first}-{second}",
             "motif": np.concatenate(marks),
+            "split": _split(index),
         }
+
+    def column(self, name: str) -> list[Any]:
+        """Return one field of every row; `split` without making them."""
+        return list(map(_split, range(len(self)))) if name == "split" else super().column(name)
+
+
+def _split(index: int) -> str:
+    return "validation" if index % 3 == 2 else "train"
 
 
 def _repeat(length: int, generator: np.random.Generator) -> str:

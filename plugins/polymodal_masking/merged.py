@@ -72,6 +72,8 @@ class MergedDecoder(nn.Module):
         nn.init.trunc_normal_(self.place.weight, std=0.02)
         self.local = transformer(local_depth)
         self.exit = nn.Linear(width, vocabulary)
+        nn.init.trunc_normal_(self.exit.weight, std=0.02)
+        nn.init.zeros_(self.exit.bias)
 
     def forward(
         self, merged: Encoded, bases: Layout, rows: Int[Tensor, " scored"] | None = None
