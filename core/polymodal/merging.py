@@ -217,6 +217,14 @@ def _levels(cosines: Tensor) -> Tensor:
     return (cosines * LEVELS).round()
 
 
+def _cosines(
+    first: Float[Tensor, "segment row feature"], second: Float[Tensor, "segment column feature"]
+) -> Float[Tensor, "segment row column"]:
+    """Return rounded cosines of all pairs, in the features' own precision under autocast too."""
+    with torch.autocast(first.device.type, enabled=False):
+        return _levels(first @ second.mT)
+
+
 def _wanted(lost: Sequence[int], layout: Layout) -> Int[Tensor, " segment"]:
     return torch.tensor(lost, dtype=torch.int64).to(layout.device, non_blocking=True)
 
@@ -270,7 +278,7 @@ def closest_pairs(
     if not any(lost):
         return rows
     grid, filled, size = layout.pad(features), layout.filled, layout.longest
-    score = _levels(grid @ grid.mT)
+    score = _cosines(grid, grid)
     able = (filled[:, :, None] & filled[:, None]).triu(diagonal=1)
     place = torch.arange(size, device=layout.device)
     into = place.expand_as(filled).clone()
@@ -291,13 +299,13 @@ def bipartite_pairs(
     """Join tokens at even places to the most similar ones at odd places (ToMe, section 3).
 
     Of a segment's tokens at even places, those most similar to their partner join it; several may
-    join the same.
+    join the same. Costs grow with the square of the longest segment.
     """
     rows = torch.arange(layout.tokens, device=layout.device)
     if not any(lost):
         return rows
     grid, filled = layout.pad(features), layout.filled
-    score = _levels(grid[:, ::2] @ grid[:, 1::2].mT)
+    score = _cosines(grid[:, ::2], grid[:, 1::2])
     likeness, partner = score.masked_fill(~filled[:, None, 1::2], -torch.inf).max(dim=2)
     likeness = likeness.masked_fill(~filled[:, ::2], -torch.inf)
     rank = likeness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
