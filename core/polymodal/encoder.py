@@ -27,6 +27,8 @@ class Encoder(nn.Module, ABC):
 
     Its constructor takes `spec: FromRun[TokenSpec]` beside its options. Zero tokens, zero-length
     segments and zero samples are legal input, and every trainable parameter still takes part.
+    One that returns fewer vectors than it has tokens says in `Encoded.source` where each went
+    (`polymodal.merging`).
     """
 
     width: int  # of the vectors

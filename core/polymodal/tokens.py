@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polymodal.buffers import moved
 from polymodal.component import TokenSpec
-from polymodal.layout import Layout
+from polymodal.layout import Layout, ranges
 
 Reduce = Literal["mean", "sum", "max", "first"]
 
@@ -119,8 +119,10 @@ class Encoded:
     """What an encoder makes of tokens: a vector a token, and one a segment.
 
     An encoder that changes lengths (token merging) gives a new layout and `source`, the row of
-    this object that each token of its input went to. `hidden` and `attention` hold what was asked
-    for with `Taps`, by block number.
+    this object that each token of its input went to; `vectors[source]` are the input's tokens
+    again. It follows the rows in `select`, `take`, `keep` and `stack`, as the map of those input
+    tokens that still have a row; `join` drops it. `hidden` and `attention` hold what was asked for
+    with `Taps`, by block number.
     """
 
     layout: Layout
@@ -138,6 +140,10 @@ class Encoded:
             raise ValueError(f"{self.vectors.shape[0]} vectors for {self.layout.tokens} tokens")
         if self.pooled.shape[0] != self.layout.segments:
             raise ValueError(f"{self.pooled.shape[0]} pooled for {self.layout.segments} segments")
+        if self.source is not None and len(self.source) < self.layout.tokens:
+            raise ValueError(
+                f"source maps {len(self.source)} tokens, too few for {self.layout.tokens} rows"
+            )
 
     @classmethod
     def mean_pooled(cls, layout: Layout, vectors: Float[Tensor, "token width"]) -> "Encoded":
@@ -153,7 +159,8 @@ class Encoded:
         """Return these segments, each a sample of its own, in any order, repeats allowed."""
         layout, rows = self.layout.selected(segments)
         index = torch.as_tensor(segments, dtype=torch.int64, device=self.vectors.device)
-        return Encoded(layout, self.vectors[rows], self.pooled[index])
+        source = self._selected_source(layout, index)
+        return Encoded(layout, self.vectors[rows], self.pooled[index], source)
 
     def take(self, samples: Sequence[int] | Tensor) -> "Encoded":
         """Return these samples with all segments they own, in any order, repeats allowed."""
@@ -161,24 +168,58 @@ class Encoded:
         index = torch.tensor(
             self.layout.owned(samples), dtype=torch.int64, device=self.pooled.device
         )
-        return Encoded(layout, self.vectors[rows], self.pooled[index])
+        source = self._selected_source(layout, index)
+        return Encoded(layout, self.vectors[rows], self.pooled[index], source)
+
+    def _selected_source(self, layout: Layout, segments: Int[Tensor, " chosen"]) -> Tensor | None:
+        """Return the map of these segments' input tokens to their new rows; waits for the device.
+
+        Input tokens lie in the order of their segments, so each segment's are a stretch.
+        """
+        if self.source is None:
+            return None
+        counts = torch.bincount(self.layout.segment[self.source], minlength=self.layout.segments)
+        starts = counts.cumsum(0) - counts
+        total = int(counts[segments].sum())
+        shift = (layout.offsets[:-1] - self.layout.offsets[segments]).repeat_interleave(
+            counts[segments], output_size=total
+        )
+        return self.source[ranges(starts[segments], counts[segments], total)] + shift
 
     def keep(
         self,
         keep: Bool[Tensor, " token"] | Int[Tensor, " kept"],
         lengths: Sequence[int] | None = None,
     ) -> "Encoded":
-        """Drop tokens by mask, or by index with the new lengths; pooled stays as it is."""
+        """Drop tokens by mask, or by index with the new lengths; pooled stays as it is.
+
+        Input tokens whose row is dropped leave `source` as well.
+        """
         layout, rows = self.layout.kept(keep, lengths)
-        return Encoded(layout, self.vectors[rows], self.pooled)
+        source = None
+        if self.source is not None:
+            place = torch.full((self.layout.tokens,), -1, device=rows.device)
+            place[rows] = torch.arange(len(rows), device=rows.device)
+            moved = place[self.source]
+            source = moved[moved >= 0]
+        return Encoded(layout, self.vectors[rows], self.pooled, source)
 
     @staticmethod
     def stack(items: Sequence["Encoded"]) -> "Encoded":
         """Return one batch with the samples of all."""
+        source = None
+        if any(item.source is not None for item in items):
+            maps, first = [], 0
+            for item in items:
+                own = torch.arange(item.layout.tokens, device=item.vectors.device)
+                maps.append((own if item.source is None else item.source) + first)
+                first += item.layout.tokens
+            source = torch.cat(maps)
         return Encoded(
             Layout.stacked([item.layout for item in items]),
             torch.cat([item.vectors for item in items]),
             torch.cat([item.pooled for item in items]),
+            source,
         )
 
     @staticmethod
@@ -233,10 +274,14 @@ class Encoded:
         return Encoded.mean_pooled(layout, layout.unpad(rectangle))
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Encoded":
-        """Return layout, vectors and pooled on a device."""
+        """Return layout, vectors, pooled and source on a device."""
         layout = self.layout.to(device, non_blocking=non_blocking)
         vectors = self.vectors.to(device, non_blocking=non_blocking)
-        return Encoded(layout, vectors, self.pooled.to(device, non_blocking=non_blocking))
+        pooled = self.pooled.to(device, non_blocking=non_blocking)
+        source = self.source
+        if source is not None:
+            source = source.to(device, non_blocking=non_blocking)
+        return Encoded(layout, vectors, pooled, source)
 
 
 def segment_mean(

@@ -51,6 +51,8 @@ Activation = Literal["gelu", "swiglu"]
 EdgeMode = Literal["ignore", "restrict", "bias"]
 Checkpointing = bool | Literal["alternate", "selective"]
 Maps = tuple[Float[Tensor, "head _query _key"], ...]
+Between = Callable[[int, Tensor, Layout], tuple[Tensor, Layout]]
+"""`between(number, vectors, layout)`: what goes on after a block, perhaps with other rows."""
 
 EPSILON = 1e-6  # of layer norms, as timm's ViT
 
@@ -60,6 +62,7 @@ class Hidden:
     """What a transformer gives: vectors, and what was tapped, by the block numbers asked for."""
 
     vectors: Float[Tensor, "token width"]
+    layout: Layout  # the one given, unless rows changed between blocks
     hidden: dict[int, Float[Tensor, "token width"]] = field(default_factory=dict)
     attention: dict[int, Maps] = field(default_factory=dict)
 
@@ -366,10 +369,13 @@ class Transformer(nn.Module):
         *,
         memory: Encoded | None = None,
         taps: Taps = NO_TAPS,
+        between: Between | None = None,
     ) -> Hidden:
         """Return vectors for the same rows, and what was tapped.
 
         A tapped hidden layer is the residual stream as it leaves that block, before the last norm.
+        `between` is called with each block's number, vectors and layout, and returns those to go
+        on with: as many segments, but perhaps fewer tokens (token merging).
 
         Raises:
             ValueError: a tap there is no block for; a memory missing, or given without cross_width.
@@ -380,27 +386,32 @@ class Transformer(nn.Module):
         for number in (*taps.hidden, *taps.attention):
             if not -depth <= number < depth:
                 raise ValueError(f"no block {number} to tap: there are {depth}, 0 to {depth - 1}")
-        around = Surroundings(
+        around = self._around(layout, memory)
+        if not self.compiled:
+            return self._through(vectors, around, taps, between)
+        # A first batch of as many tokens as there are heads must not tie the two for good.
+        with shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
+            return self._through(vectors, around, taps, between)
+
+    def _around(self, layout: Layout, memory: Encoded | None) -> Surroundings:
+        return Surroundings(
             layout,
             memory,
             None if self.rotary is None else self.rotary(layout),
             self.rotary(memory.layout) if self.rotary and memory and self.cross_rotary else None,
             self.edge_bias(layout),
         )
-        if not self.compiled:
-            return self._through(vectors, around, taps)
-        # A first batch of as many tokens as there are heads must not tie the two for good.
-        with shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
-            return self._through(vectors, around, taps)
 
-    def _through(self, vectors: Tensor, around: Surroundings, taps: Taps) -> Hidden:
+    def _through(
+        self, vectors: Tensor, around: Surroundings, taps: Taps, between: Between | None
+    ) -> Hidden:
         depth = len(self.blocks)
         keeps = self._keep(around.layout, vectors.dtype)
         hidden: dict[int, Tensor] = {}
         attention: dict[int, Maps] = {}
         for number, block in enumerate(self.blocks):
             wanted = [n for n in taps.attention if n % depth == number]
-            keep = None if keeps is None else keeps[number]
+            keep = None if keeps is None else keeps[number][:, around.layout.segment]
             if self._again(number):
                 vectors, maps = checkpoint(
                     self._run, block, vectors, around, keep,
@@ -410,7 +421,11 @@ class Transformer(nn.Module):
                 vectors, maps = self._run(block, vectors, around, keep, tap=bool(wanted))
             attention.update(dict.fromkeys(wanted, maps))
             hidden.update({n: vectors for n in taps.hidden if n % depth == number})
-        return Hidden(self.norm(vectors), hidden, attention)
+            if between is not None:
+                vectors, layout = between(number, vectors, around.layout)
+                if layout is not around.layout:
+                    around = self._around(layout, around.memory)
+        return Hidden(self.norm(vectors), around.layout, hidden, attention)
 
     def _again(self, number: int) -> bool:
         """Whether this block is worked out again in the backward pass."""
@@ -476,14 +491,13 @@ class Transformer(nn.Module):
             block.compile(dynamic=True, backend=backend, **options)
 
     def _keep(self, layout: Layout, dtype: torch.dtype) -> Tensor | None:
-        """Factors of drop path, [block, 2, token, 1]; None where nothing is dropped."""
+        """Factors of drop path, [block, 2, segment, 1]; None where nothing is dropped."""
         if not self.training or not any(self.drop_paths):
             return None
         device = layout.device
         kept = 1 - torch.tensor(self.drop_paths, device=device)[:, None, None]
         drawn = torch.rand(len(self.blocks), 2, layout.segments, device=device) < kept
-        factors = drawn / kept
-        return factors[..., layout.segment, None].to(dtype)
+        return (drawn / kept)[..., None].to(dtype)
 
 
 def _worth_keeping(

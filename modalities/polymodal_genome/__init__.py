@@ -50,6 +50,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_genome.encoder:GenomeTransformer",
         "packed transformer with rotary positions; both strands if asked",
     )
+    registry.encoder(
+        "merging",
+        "polymodal_genome.merging:MergingTransformer",
+        "merges bases into words of any length, and reads the words (MergeDNA)",
+    )
 
 
 @hookimpl

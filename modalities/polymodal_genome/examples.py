@@ -17,6 +17,7 @@ def examples() -> list[Example]:
     bases = list(SEQUENCES)
     both = {"reverse_complement": 0.5, "max_tokens": 12}
     short = {"use": "genome.bases", "max_tokens": 12}
+    merging = {"width": 32, "local_depth": 2, "depth": 1, "heads": 2, "window": 4}
     return [
         Example("genome.fasta", "source", {"files": ["{folder}/some.fa"]}, prepare=_fasta),
         Example("genome.sequence", "reader", values=[*bases, b"acgt"]),
@@ -33,4 +34,6 @@ def examples() -> list[Example]:
             tokenizer=short, raws=bases,
             skip={"stem_and_trunk": "the other strand is read where the ids are known, in forward"},
         ),
+        *(Example("genome.merging", "encoder", {**merging, **options}, tokenizer=short, raws=bases)
+          for options in ({}, {"pairs": "window", "soft_merge": False})),
     ]  # fmt: skip

@@ -51,6 +51,11 @@ def polymodal_register(registry: "Registry") -> None:
         "random sequences with planted motifs, with captions",
     )
     registry.source(
+        "repeats",
+        "polymodal_demo.repeats:Repeats",
+        "DNA of motifs in tandem repeats, labelled by the order of two of them",
+    )
+    registry.source(
         "functions",
         "polymodal_demo.functions:Functions",
         "functions of the Python standard library, with what their docstrings say",

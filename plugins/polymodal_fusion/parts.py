@@ -34,7 +34,7 @@ def check_fusion(fusion: nn.Module, streams: Sequence[str], *, width: int) -> No
 
 
 def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapping[str, Encoded]:
-    """Return the fused parts.
+    """Return the fused parts; those whose encoder merged tokens keep the map back.
 
     Raises:
         ValueError: the fusion returns vectors of another width, or lacks one of the streams.
@@ -44,7 +44,10 @@ def fuse(fusion: nn.Module, parts: Mapping[str, Encoded], *, width: int) -> Mapp
     missing = sorted(set(parts) - set(fused))
     if missing:
         raise ValueError(f"the fusion does not read {missing}: add them to its streams")
-    return fused
+    return {
+        name: each if name not in parts else replace(each, source=parts[name].source)
+        for name, each in fused.items()
+    }
 
 
 def check_streams(

@@ -50,6 +50,11 @@ def polymodal_register(registry: "Registry") -> None:
         "predict hidden ids: tokens, whole words or spans; also given other streams",
     )
     registry.objective(
+        "merged",
+        "polymodal_masking.merged:MergedReconstruction",
+        "rebuild ids from merged tokens, and mask those that merge least (MergeDNA)",
+    )
+    registry.objective(
         "mae",
         "polymodal_masking.mae:MaskedAutoencoder",
         "encode the visible tokens alone, rebuild the hidden values with a light decoder",

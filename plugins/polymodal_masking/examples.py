@@ -10,10 +10,18 @@ def examples() -> list[Example]:
     fitted = {"state": "the codebook is that of the first batch, and frozen from then on"}
     given = {"fusion": "joint"}
     views = {"stream": "patches", "reference": "causal_patches"}
+    autoencoder = {"target_leak": "an autoencoder: most of what is rebuilt is what was encoded"}
+    shallow = {"stream": "merged_words", "latent_depth": 1, "local_depth": 1, "window": 4}
     return [
         *(Example("masking.tokens", "objective", {**words, "units": units})
           for units in ("token", "word", "span")),
         Example("masking.tokens", "objective", {**words, "given": ["patches"], **given}),
+        Example("masking.tokens", "objective", {**words, "stream": "merged_words"}),
+        Example("masking.merged", "objective", shallow, skip=autoencoder),
+        Example(
+            "masking.merged", "objective", {**shallow, "latent": 0.0, "masked_over": "tokens"},
+            skip=autoencoder,
+        ),
         Example("masking.mae", "objective", {"stream": "patches"}),
         Example("masking.mae", "objective", {"stream": "clips", "shape": "tube", "decode": 0.5}),
         Example("masking.cross_view", "objective", {**views, "ratio": 0.5}),

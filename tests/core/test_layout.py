@@ -1,6 +1,7 @@
 """Layout, Tokens, Encoded and Batch against plain lists of samples."""
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -276,6 +277,42 @@ def test_encoded_rows_follow_as_tokens_do(tokens, data):
     both = Encoded.stack([encoded, encoded])
     assert torch.equal(both.vectors, torch.cat([encoded.vectors] * 2))
     assert both.layout.samples == 2 * layout.samples
+
+
+@quick
+@given(lengths_of, st.data())
+def test_the_map_back_follows_the_rows(lengths, data):
+    """Each row's number is its value, and each input token knows the row it went to."""
+    layout = Layout.of(lengths)
+    each = {"min_size": layout.tokens, "max_size": layout.tokens}
+    times = torch.tensor(data.draw(st.lists(st.integers(1, 3), **each)), dtype=torch.int64)
+    # Rows of a segment in another order than its input, as after merging tokens far apart.
+    source = torch.arange(layout.tokens).repeat_interleave(times)
+    order = (layout.segment[source].double() + torch.rand(len(source)).double()).argsort()
+    source = source[order]
+    values = torch.arange(layout.tokens)[:, None].float()
+    encoded = Encoded(layout, values, torch.zeros(len(lengths), 1), source)
+    wanted = [values[source][layout.segment[source] == s] for s in range(len(lengths))]
+
+    chosen = data.draw(st.lists(st.integers(0, max(len(lengths) - 1, 0)), max_size=5)
+                       if lengths else st.just([]))  # fmt: skip
+    for found in (encoded.select(chosen), encoded.take(chosen)):
+        assert torch.equal(
+            found.vectors[found.source], torch.cat([values[:0], *(wanted[s] for s in chosen)])
+        )
+    both = Encoded.stack([encoded, replace(encoded, source=None), encoded.to("cpu")])
+    assert torch.equal(
+        both.vectors[both.source], torch.cat([values[source], values, values[source]])
+    )
+    mask = torch.tensor(data.draw(st.lists(st.booleans(), **each)), dtype=torch.bool)
+    kept = encoded.keep(mask)
+    assert torch.equal(kept.vectors[kept.source], values[source][mask[source]])
+    assert kept.select(range(len(lengths))).source.equal(kept.source)
+
+
+def test_a_map_back_that_leaves_rows_without_tokens_is_refused():
+    with pytest.raises(ValueError, match="maps 1 tokens, too few for 2 rows"):
+        Encoded(Layout.of([2]), torch.zeros(2, 1), torch.zeros(1, 1), torch.zeros(1).long())
 
 
 @quick

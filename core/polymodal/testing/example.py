@@ -16,10 +16,11 @@ class Example:
 
     An objective or fusion can name the kit's own streams in its options: `patches` (values, two
     axes), `clips` (values, three axes), `words` (ids with a mask, a begin and an end; words),
-    `graphs` (values and edges), and `causal_patches`, `causal_clips` and `causal_words`, whose
-    encoders are causal. Of fields it reads, `number` holds a number, `map` an array [token, 1], any
-    other the name of a class. An evaluation can name these streams, any source, and the fields
-    `label` (a class), `name` (the same as text), `number` and `group`.
+    `graphs` (values and edges), `causal_patches`, `causal_clips` and `causal_words`, whose
+    encoders are causal, and `merged_words`, whose encoder merges tokens. Of fields it reads,
+    `number` holds a number, `map` an array [token, 1], any other the name of a class. An evaluation
+    can name these streams, any source, and the fields `label` (a class), `name` (the same as text),
+    `number` and `group`.
     """
 
     component: str  # "vision.patches"

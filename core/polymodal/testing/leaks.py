@@ -28,6 +28,7 @@ sample) for a leak of each of them, so such an objective skips the check and tes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,9 +76,9 @@ def _passes(model: PretrainingModel, replay: Sequence[Encoded] | None) -> Iterat
     def watch(encoder: Encoder, teacher: bool) -> None:
         original = encoder.contextualize
 
-        def contextualize(encoded: Encoded, *, taps: Taps = NO_TAPS) -> Encoded:
+        def contextualize(encoded: Encoded, *, taps: Taps = NO_TAPS, **options: Any) -> Encoded:
             if replay is None:
-                out = original(encoded, taps=taps)
+                out = original(encoded, taps=taps, **options)
             elif len(noted) >= len(replay):
                 raise _Different
             else:

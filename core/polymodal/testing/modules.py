@@ -167,8 +167,8 @@ def check_encoded(found: Any, layout: Layout, width: int, what: str) -> Encoded:
         )
     if found.layout.owners != layout.owners or found.layout.samples != layout.samples:
         raise ConformanceError(f"{what} changes which sample a segment belongs to")
-    if found.source is not None and len(found.source) != tokens:
-        raise ConformanceError(f"{what}: `source` has {len(found.source)} rows for {tokens} tokens")
+    if found.source is not None:
+        _check_source(found, found.source, layout, what)
     for name, rows in {"vectors": found.vectors, "pooled": found.pooled}.items():
         if rows.dim() != 2 or rows.shape[1] != width:
             raise ConformanceError(
@@ -184,3 +184,17 @@ def check_encoded(found: Any, layout: Layout, width: int, what: str) -> Encoded:
     except ValueError as error:
         raise ConformanceError(f"{what}: {error}") from error
     return found
+
+
+def _check_source(found: Encoded, source: Tensor, layout: Layout, what: str) -> None:
+    if len(source) != layout.tokens:
+        raise ConformanceError(
+            f"{what}: `source` has {len(source)} rows for {layout.tokens} tokens"
+        )
+    rows = found.layout.tokens
+    if bool(((source < 0) | (source >= rows)).any()):
+        raise ConformanceError(f"{what}: `source` names rows outside the {rows} there are")
+    if len(source.unique()) < rows:
+        raise ConformanceError(f"{what}: no token of the input went to some rows, as `source` says")
+    if not torch.equal(found.layout.segment[source], layout.segment):
+        raise ConformanceError(f"{what}: `source` takes tokens to rows of another segment")

@@ -12,12 +12,23 @@ from polymodal.batch import Batch
 from polymodal.component import Need, StreamInfo, TokenSpec
 from polymodal.encoder import NO_TAPS, Encoder, Fusion, Taps
 from polymodal.layout import Layout
+from polymodal.merging import (
+    Merger,
+    MergingEncoder,
+    adjacent_pairs,
+    bipartite_pairs,
+    planned,
+    rejoined,
+    unit,
+    window_targets,
+    windows,
+)
 from polymodal.model import PretrainingModel, stream_info
 from polymodal.objective import Loss, Objective
 from polymodal.testing.comparing import random_state_kept
 from polymodal.tokens import Encoded, Tokens
 from polymodal.transformer import EdgeMode, Transformer
-from polymodal.transformer_encoder import TransformerEncoder
+from polymodal.transformer_encoder import Stem, TransformerEncoder
 
 WIDTH = 32
 LENGTHS = (7, 5, 8, 6, 9, 4)
@@ -30,9 +41,12 @@ class ToyStream:
 
     spec: TokenSpec
     causal: bool = False
+    merges: bool = False
 
-    def encoder(self) -> TransformerEncoder:
+    def encoder(self) -> Encoder:
         """Return a tiny real encoder."""
+        if self.merges:
+            return ToyMerging(self.spec)
         edges: EdgeMode = "bias" if self.spec.edges else "ignore"
         return TransformerEncoder(
             self.spec, width=WIDTH, depth=1, heads=2, causal=self.causal, edges=edges
@@ -54,6 +68,7 @@ TOY_STREAMS: Mapping[str, ToyStream] = {
     "causal_patches": ToyStream(_PATCHES, causal=True),
     "causal_clips": ToyStream(_CLIPS, causal=True),
     "causal_words": ToyStream(_WORDS, causal=True),
+    "merged_words": ToyStream(_WORDS, merges=True),
 }
 
 
@@ -129,6 +144,43 @@ def _ring(spec: TokenSpec, length: int, generator: np.random.Generator) -> dict[
         values = generator.standard_normal((len(near), spec.edge_features)).astype(np.float32)
         found["edge_values"] = torch.from_numpy(values).repeat(2, 1)
     return found
+
+
+class ToyMerging(MergingEncoder):
+    """A tiny encoder that merges half of the tokens of each window, and more when asked."""
+
+    def __init__(self, spec: TokenSpec):
+        super().__init__()
+        self.width = WIDTH
+        self.stem = Stem(spec, WIDTH, "sinusoidal")
+        self.local = Transformer(width=WIDTH, depth=1, heads=2)
+        self.trunk = Transformer(width=WIDTH, depth=1, heads=2)
+
+    def embed(self, tokens: Tokens) -> Encoded:
+        """Return the vectors of merged neighbours."""
+        cut = windows(tokens.layout, 4)
+        plan = planned(cut.lengths, window_targets(cut, 0.5), steps=1)
+        merger = Merger(cut, plan, lambda _, vectors: unit(vectors), pairs=adjacent_pairs)
+        seen = self.local(self.stem(tokens), cut, between=merger)
+        layout = rejoined(seen.layout, tokens.layout)
+        return replace(Encoded.mean_pooled(layout, seen.vectors), source=merger.source)
+
+    def contextualize(
+        self, encoded: Encoded, *, taps: Taps = NO_TAPS, keep: float = 1.0
+    ) -> Encoded:
+        """Return the trunk's vectors."""
+        layout, source = encoded.layout, encoded.source
+        assert source is not None
+        targets = [round(keep * length) for length in layout.lengths]
+        plan = planned(layout.lengths, targets, steps=1)
+        merger = Merger(layout, plan, lambda _, vectors: unit(vectors), pairs=bipartite_pairs)
+        seen = self.trunk(encoded.vectors, layout, taps=taps, between=merger)
+        found = Encoded.mean_pooled(seen.layout, seen.vectors)
+        return replace(found, source=merger.source[source], hidden=seen.hidden)
+
+    def unembed(self, vectors: Tensor) -> Tensor:
+        """Return scores over the vocabulary by the table of ids."""
+        return nn.functional.linear(vectors, self.stem.tokens.weight)
 
 
 class ToyFusion(Fusion):

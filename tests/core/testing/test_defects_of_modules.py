@@ -307,13 +307,23 @@ class StrangeLayers(Mixer):
         return [nn.Linear(2, 2)]
 
 
+class Astray(Mixer):
+    """Halves the rows of each segment, and says that all of its tokens went to the first."""
+
+    def contextualize(self, encoded, *, taps=NO_TAPS):
+        found, layout = super().contextualize(encoded), encoded.layout
+        first = layout.offsets[:-1][layout.segment]
+        kept = found.keep(layout.within % 2 == 0)
+        return replace(kept, source=torch.searchsorted(first.unique(), first))
+
+
 ENCODERS = {
     OverTheBatch: "sample_leak", BatchNormed: "sample_leak", Numbered: "batch_order",
     Counting: "packing", EmptyIsNan: "absent", NoPath: "zero_tokens", NoSamples: "zero_tokens",
     Unused: "gradients", Drifting: "saved_state", AlwaysDropping: "randomness",
     Overflowing: "half_precision", Narrower: "shapes", Bypassing: "stem_and_trunk",
     NotCausal: "causality", StrangeLayers: "parts", Crashing: "encodes", NumpyNoise: "randomness",
-    Backwards: "shapes", PooledBySample: "owners",
+    Backwards: "shapes", Astray: "shapes", PooledBySample: "owners",
 }  # fmt: skip
 
 

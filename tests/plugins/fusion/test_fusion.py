@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -187,6 +189,14 @@ def test_edges_of_a_stream_survive_and_are_not_fused(toys):
     for kind, options in KINDS:
         out = built(toys, kind, options)({"image": part, "text": encoded([1], 12)})
         assert out["image"].layout.edges is edges
+
+
+def test_a_stream_whose_encoder_merged_tokens_keeps_its_map_back(toys):
+    source = torch.tensor([0, 0, 1, 2])
+    image = replace(encoded([2, 1]), source=source)
+    fusion = built(toys, SingleStream, {})
+    out = fuse(fusion, {"image": image, "text": encoded([1, 2], 12)}, width=8)
+    assert out["image"].source is source and out["text"].source is None
 
 
 def test_taken_samples_bring_all_their_segments():
