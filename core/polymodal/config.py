@@ -96,7 +96,8 @@ class SourceSlot(Slot):
     """A data source, its share of the batches, and its splits."""
 
     weight: float | None = Field(None, ge=0)  # share of samples; its number of rows unless given
-    fields: dict[str, str | None] = {}  # new name: column, or null to hide a field
+    # new name: column, or {key: column} to make one value of several, or null to hide a field
+    fields: dict[str, str | dict[str, str] | None] = {}
     split: SplitConfig = SplitConfig()
 
 
