@@ -105,6 +105,8 @@ class DataConfig(Section):
     """What is trained on, and how it is cut into batches."""
 
     sources: dict[str, SourceSlot] = {}
+    exponent: float = Field(1.0, ge=0, le=1)  # a source without a weight has rows ** exponent
+    batches: Literal["mixed", "one_source"] = "mixed"  # what a batch is drawn from
     batch_size: int = Field(64, ge=1)  # samples of an optimisation step, over all ranks
     tokens: int | None = Field(None, ge=1)  # a step's token budget; then batch_size is a bound
     workers: int = Field(0, ge=0)
