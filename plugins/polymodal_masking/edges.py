@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.layout import Layout
@@ -16,6 +15,7 @@ from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_masking.choice import check_ratio
 from polymodal_masking.context import Context, at
+from polymodal_masking.pairs import PairScore, pair_loss
 
 
 def edge_noise(
@@ -96,11 +96,7 @@ class MaskedEdges(Objective):
         self.ratio = check_ratio(ratio)
         self.undirected = undirected
         self.true_negatives = true_negatives
-        width = info[stream].width
-        self.head: nn.Module | None = None
-        self.bias = nn.Parameter(torch.zeros(1))
-        if score == "mlp":
-            self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+        self.score = PairScore(info[stream].width, score)
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with edges."""
@@ -133,11 +129,6 @@ class MaskedEdges(Objective):
             counted = counted & ~joined(drawn, both, layout.tokens)
         return hidden, held, drawn, counted
 
-    def _score(self, vectors: Tensor, pairs: Tensor) -> Tensor:
-        product = vectors[pairs[0]] * vectors[pairs[1]]
-        scored = product.sum(dim=1) if self.head is None else self.head(product)[:, 0]
-        return (scored + self.bias).float()
-
     def forward(self, step: Step) -> Loss:
         """Return the loss over hidden edges and drawn pairs."""
         tokens = step.tokens(self.stream)
@@ -146,15 +137,7 @@ class MaskedEdges(Objective):
         encoded = step.encode_tokens(self.stream, remaining)
         every = torch.arange(tokens.layout.tokens, device=hidden.device)
         vectors = at(encoded, every)
-        true, false = self._score(vectors, held), self._score(vectors, drawn)
-        total = F.softplus(-true).sum() + F.softplus(false).masked_fill(~counted, 0).sum()
-        drawn_count = counted.sum()
-        count = held.shape[1] + drawn_count
-        with torch.no_grad():
-            above = ((true > false) & counted).sum()
-            right = (true > 0).sum() + ((false <= 0) & counted).sum()
-        metrics = {"accuracy": (right, count), "auc": (above, drawn_count)}
-        return Loss(total, count, metrics)
+        return pair_loss(self.score(vectors, held), self.score(vectors, drawn), counted)
 
     def count(self, step: Step) -> Tensor:
         """Return how many hidden edges and drawn pairs will be scored."""

@@ -8,6 +8,7 @@ def examples() -> list[Example]:
     # No hidden token is left as it was: a tenth is, by default, and would count as a leak.
     words = {"stream": "words", "ratio": 0.3, "replace": 0.9, "random": 0.1}
     fitted = {"state": "the codebook is that of the first batch, and frozen from then on"}
+    whole = {"stream": "graphs", "of": "content", "partner": "content"}
     given = {"fusion": "joint"}
     views = {"stream": "patches", "reference": "causal_patches"}
     return [
@@ -39,4 +40,6 @@ def examples() -> list[Example]:
         ),
         Example("masking.nodes", "objective", {"stream": "graphs"}),
         Example("masking.edges", "objective", {"stream": "graphs"}),
+        Example("masking.neighbours", "objective", whole),
+        Example("masking.neighbours", "objective", {**whole, "score": "mlp", "ratio": 0.5}),
     ]  # fmt: skip
