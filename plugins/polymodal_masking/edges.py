@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +14,7 @@ from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_masking.choice import check_ratio
 from polymodal_masking.context import Context, at
-from polymodal_masking.pairs import PairScore, pair_loss
+from polymodal_masking.pairs import PairScore, Score, pair_loss
 
 
 def edge_noise(
@@ -72,7 +71,8 @@ class MaskedEdges(Objective):
         stream: whose edges are hidden.
         ratio: each edge's chance of being hidden.
         undirected: whether the two directions of an edge are one and are scored once.
-        score: "dot" product of the ends, or an "mlp" over their product by channels.
+        score: "dot" product of the ends, that "scaled" by the root of the width, or an "mlp" over
+            their product by channels.
         true_negatives: leave drawn pairs out that are edges; S2GAE keeps them.
 
     Raises:
@@ -86,7 +86,7 @@ class MaskedEdges(Objective):
         stream: StreamName,
         ratio: float = 0.3,
         undirected: bool = True,
-        score: Literal["dot", "mlp"] = "mlp",
+        score: Score = "mlp",
         true_negatives: bool = True,
     ):
         super().__init__()

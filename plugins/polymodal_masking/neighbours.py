@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -16,7 +15,7 @@ from polymodal.step import Step
 from polymodal_masking.choice import check_ratio, choose, hidden_counts
 from polymodal_masking.context import Context, at
 from polymodal_masking.edges import edge_noise, without_edges
-from polymodal_masking.pairs import PairScore, draw_others, pair_loss
+from polymodal_masking.pairs import PairScore, Score, draw_others, pair_loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,8 @@ class MaskedNeighbours(Objective):
         of: kind of the tokens drawn.
         partner: kind of the tokens they are joined to.
         ratio: share of the tokens of that kind to draw, to the nearest whole number, at least one.
-        score: "dot" product of the two, or an "mlp" over their product by channels.
+        score: "dot" product of the two, that "scaled" by the root of the width, or an "mlp" over
+            their product by channels.
         hide_input: vectors that an encoder averages along edges (`averaged`) are made without the
             hidden ones, too; otherwise they give them away.
 
@@ -62,7 +62,7 @@ class MaskedNeighbours(Objective):
         of: str = "node",
         partner: str = "node",
         ratio: float = 0.2,
-        score: Literal["dot", "mlp"] = "dot",
+        score: Score = "dot",
         hide_input: bool = True,
     ):
         super().__init__()

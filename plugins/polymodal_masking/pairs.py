@@ -9,16 +9,21 @@ from torch import Tensor, nn
 
 from polymodal.objective import Loss
 
+Score = Literal["dot", "scaled", "mlp"]
+
 
 class PairScore(nn.Module):
-    """Scores pairs by the dot product of their vectors or an MLP over the product by channels.
+    """Scores pairs by the dot product of their vectors, or an MLP over the product by channels.
 
-    A bias, zero at the start, is added. Both ends count alike: direction is not told.
+    "scaled" divides the product by the root of the width: scores of vectors of unit variance then
+    are about 1 in size, where those of "dot" saturate the loss from the start. A bias, zero at the
+    start, is added. Both ends count alike: direction is not told.
     """
 
-    def __init__(self, width: int, score: Literal["dot", "mlp"]):
+    def __init__(self, width: int, score: Score):
         super().__init__()
         self.head: nn.Module | None = None
+        self.scale = width**-0.5 if score == "scaled" else 1.0
         self.bias = nn.Parameter(torch.zeros(1))
         if score == "mlp":
             self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
@@ -28,8 +33,8 @@ class PairScore(nn.Module):
     ) -> Float[Tensor, " pair"]:
         """Return the score of each pair of rows, in float32."""
         product = vectors[pairs[0]] * vectors[pairs[1]]
-        scored = product.sum(dim=1) if self.head is None else self.head(product)[:, 0]
-        return (scored + self.bias).float()
+        scored = product.sum(dim=1, keepdim=True) if self.head is None else self.head(product)
+        return (scored[:, 0] * self.scale + self.bias).float()
 
 
 def pair_loss(
