@@ -84,9 +84,9 @@ class SelfAttention(nn.Module):
         heads: int,
         *,
         causal: bool,
-        edges: Edges,
-        guided: tuple[int, ...],
         dropout: float,
+        edges: Edges = "ignore",
+        guided: tuple[int, ...] = (),
     ):
         super().__init__()
         self.heads = heads
@@ -195,7 +195,7 @@ class Block(nn.Module):
         self.before_attention = Point()
         self.attention_norm = nn.LayerNorm(width, eps=EPSILON)
         self.attention = SelfAttention(
-            width, heads, causal=causal, edges=edges, guided=guided, dropout=dropout
+            width, heads, causal=causal, dropout=dropout, edges=edges, guided=guided
         )
         self.after_attention = Point()
         self.cross_norm = self.cross_attention = None

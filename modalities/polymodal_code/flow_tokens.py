@@ -108,7 +108,7 @@ class DataFlowTokens(CodeBytePairs):
 
     def encode(
         self,
-        raws: Sequence[Mapping[str, str] | None],
+        raws: Sequence[Any],
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
@@ -155,7 +155,7 @@ class DataFlowTokens(CodeBytePairs):
                     rows.edge(place, row, SUMMARY)
         return rows.tokens()
 
-    def fit(self, raws: Iterable[Mapping[str, str] | None]) -> None:
+    def fit(self, raws: Iterable[Any]) -> None:
         """Learn the vocabulary from texts, and from code as it is encoded.
 
         Raises:
