@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Encoding
 
 from polymodal import Layout, Tokens, TokenSpec, UnreadableError
 from polymodal.component import FilePath
 from polymodal.errors import nearest
 from polymodal_code.byte_pairs import CodeBytePairs
-from polymodal_code.data_flow import data_flow
+from polymodal_code.data_flow import DataFlow, data_flow
 from polymodal_code.grammars import GRAMMARS, parser_of
 
 CONTENT, SPECIAL, NODE = range(3)
@@ -92,7 +93,7 @@ class DataFlowTokens(CodeBytePairs):
         Raises:
             UnreadableError: why.
         """
-        if raw is None or raw.get("code") is None:
+        if raw is None or "code" not in raw:
             return
         language = raw["language"]
         if language not in GRAMMARS:
@@ -114,46 +115,46 @@ class DataFlowTokens(CodeBytePairs):
     ) -> Tokens:
         """Return one segment a record; None and records without content have no tokens."""
         texts = [(raw or {}).get("text", "").strip() for raw in raws]
-        codes = [(raw or {}).get("code", "") for raw in raws]
-        flows = [
-            data_flow(code, (raw or {}).get("language", "python"))
-            for raw, code in zip(raws, codes, strict=True)
-        ]
+        flows = [_flow(raw) for raw in raws]
         text_pieces = self._engine.encode_batch(texts, add_special_tokens=False)
         code_pieces = self._engine.encode_batch(
             [[f" {token}" for token in flow.tokens] for flow in flows],
             is_pretokenized=True, add_special_tokens=False,
         )  # fmt: skip
-        begin, end = self.special.get("begin"), self.special.get("end")
         rows = _Rows(self.special["unknown"])
         for text, code, flow in zip(text_pieces, code_pieces, flows, strict=True):
-            rows.begin()
-            nodes = flow.nodes[: self.max_nodes]
-            marks = (begin is not None) + (end is not None) * (bool(text.ids) + bool(code.ids))
-            room = self.max_tokens - marks - len(nodes)
-            text_ids = text.ids[: min(room, self.max_text) if code.ids else room]
-            code_ids = code.ids[: room - len(text_ids)]
-            specials = []
-            if begin is not None and (text_ids or code_ids):
-                specials.append(rows.special(begin))
-            for ids, words in ((text_ids, text.word_ids), (code_ids, code.word_ids)):
-                first = len(rows.ids)
-                rows.content(ids, words[: len(ids)])
-                if ids and end is not None:
-                    specials.append(rows.special(end))
-            spans = _spans(code.word_ids, len(code_ids), first)
-            places = {token: len(rows.ids) + number for number, token in enumerate(nodes)}
-            rows.nodes([flow.tokens[token] for token in nodes])
-            for source, target, kind in flow.edges:
-                if source in places and target in places:
-                    rows.edge(places[source], places[target], kind)
-            for token, place in places.items():
-                for row in spans.get(token, ()):
-                    rows.edge(row, place, LINK)
-                    rows.edge(place, row, LINK)
-                for row in specials:
-                    rows.edge(place, row, SUMMARY)
+            self._add(rows, text, code, flow)
         return rows.tokens()
+
+    def _add(self, rows: "_Rows", text: Encoding, code: Encoding, flow: DataFlow) -> None:
+        """Add a segment to the rows of a batch."""
+        begin, end = self.special.get("begin"), self.special.get("end")
+        nodes = flow.nodes[: self.max_nodes]
+        marks = (begin is not None) + (end is not None) * (bool(text.ids) + bool(code.ids))
+        room = self.max_tokens - marks - len(nodes)
+        text_ids = text.ids[: min(room, self.max_text) if code.ids else room]
+        code_ids = code.ids[: room - len(text_ids)]
+        rows.begin()
+        specials = []
+        if begin is not None and (text_ids or code_ids):
+            specials.append(rows.special(begin))
+        for ids, words in ((text_ids, text.word_ids), (code_ids, code.word_ids)):
+            first = len(rows.ids)
+            rows.content(ids, words[: len(ids)])
+            if ids and end is not None:
+                specials.append(rows.special(end))
+        spans = _spans(code.word_ids, len(code_ids), first)
+        places = {token: len(rows.ids) + number for number, token in enumerate(nodes)}
+        rows.nodes([flow.tokens[token] for token in nodes])
+        for source, target, kind in flow.edges:
+            if source in places and target in places:
+                rows.edge(places[source], places[target], kind)
+        for token, place in places.items():
+            for row in spans.get(token, ()):
+                rows.edge(row, place, LINK)
+                rows.edge(place, row, LINK)
+            for row in specials:
+                rows.edge(place, row, SUMMARY)
 
     def fit(self, raws: Iterable[Any]) -> None:
         """Learn the vocabulary from texts, and from code as it is encoded.
@@ -169,11 +170,17 @@ class DataFlowTokens(CodeBytePairs):
         return super().decode(tokens if kinds is None else tokens.keep(kinds != NODE))
 
 
+def _flow(raw: Mapping[str, str] | None) -> DataFlow:
+    if raw is None or "code" not in raw:
+        return DataFlow((), ())
+    return data_flow(raw["code"], raw["language"])
+
+
 def _texts(raws: Iterable[Mapping[str, str] | None]) -> Iterator[str]:
     for raw in raws:
         if raw is not None:
             yield raw.get("text", "")
-            yield "".join(f" {t}" for t in data_flow(raw.get("code", ""), raw["language"]).tokens)
+            yield "".join(f" {token}" for token in _flow(raw).tokens)
 
 
 def _spans(words: Sequence[int | None], kept: int, first: int) -> dict[int, range]:
