@@ -1,6 +1,8 @@
 """Data flow by the sheet's worked cases, and the same function in every language."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("tree_sitter")
 
@@ -76,6 +78,88 @@ def test_members_are_written_and_their_objects_read():
     assert ("a1", "a3") in found
     assert not any("a2" in edge for edge in found)  # a keyword is no variable
     assert {s for s, t in flows("x = 1\nx += y") if t == "x2"} == {"x1", "y1"}
+
+
+variables = st.sampled_from("abc")
+assignments = st.tuples(st.just("assign"), variables, st.lists(variables, min_size=1, max_size=2))
+programs = st.recursive(
+    st.lists(assignments, min_size=1, max_size=3),
+    lambda inner: st.lists(
+        assignments
+        | st.tuples(st.just("if"), variables, inner, st.none() | inner)
+        | st.tuples(st.just("while"), variables, inner),
+        min_size=1,
+        max_size=3,
+    ),
+    max_leaves=4,
+)
+
+
+class Written:
+    """A program as text, its tokens numbered, and what every way through it reads and defines."""
+
+    def __init__(self, program):
+        self.tokens, self.lines, self.edges = [], [], set()
+        start = [("assign", name, "0") for name in "abc"]
+        self.ends(self.write([*start, *program], 0), {frozenset()})
+
+    def write(self, statements, depth):
+        return [self.statement(depth, *statement) for statement in statements]
+
+    def statement(self, depth, kind, name, *rest):
+        if kind == "assign":
+            first = self.line(depth, [name, "=", *"+".join(rest[0])])
+            return kind, first, [first + 2 + 2 * n for n in range(len(rest[0]))]
+        first = self.line(depth, [kind, name, ":"])
+        body = self.write(rest[0], depth + 1)
+        otherwise = None
+        if kind == "if" and rest[1] is not None:
+            self.line(depth, ["else", ":"])
+            otherwise = self.write(rest[1], depth + 1)
+        return kind, first + 1, body, otherwise
+
+    def line(self, depth, tokens):
+        self.lines.append("    " * depth + " ".join(tokens))
+        self.tokens += tokens
+        return len(self.tokens) - len(tokens)
+
+    def read(self, place, states):
+        for state in states:
+            self.edges |= {(d, place) for d in state if self.tokens[d] == self.tokens[place]}
+
+    def ends(self, statements, states):
+        """The sets of definitions that hold after every way through, one a name."""
+        for kind, place, *rest in statements:
+            if kind == "assign":
+                for value in rest[0]:
+                    self.read(value, states)
+                name = self.tokens[place]
+                states = {
+                    frozenset(d for d in state if self.tokens[d] != name) | {place}
+                    for state in states
+                }
+            elif kind == "if":
+                self.read(place, states)
+                states = self.ends(rest[0], states) | (
+                    self.ends(rest[1], states) if rest[1] else states
+                )
+            else:
+                left = set()
+                for _ in range(4):
+                    self.read(place, states)
+                    left |= states
+                    states = self.ends(rest[0], states)
+                states = left
+        return states
+
+
+@settings(deadline=None, max_examples=150)
+@given(program=programs)
+def test_reads_come_from_what_some_way_through_the_program_leaves_there(program):
+    written = Written(program)
+    found = data_flow("\n".join(written.lines), "python")
+    assert found.tokens == tuple(written.tokens)
+    assert {(s, t) for s, t, kind in found.edges if kind == COMES_FROM} == written.edges
 
 
 FUNCTIONS = {
