@@ -119,7 +119,7 @@ class _Terms:
             return None, causal
         if self.guide is None:
             mask = self._mask(bucket, hides=hides)
-        else:  # the same in every layer, and dear
+        else:  # the same in every layer, and costly
             name = ("guided mask", bucket, self.rule, self.guide.name)
             mask = self.layout.cached(name, lambda: self._guided(bucket, query_cell, key_cell))
         if not biased:
