@@ -96,7 +96,8 @@ class SourceSlot(Slot):
     """A data source, its share of the batches, and its splits."""
 
     weight: float | None = Field(None, ge=0)  # share of samples; its number of rows unless given
-    fields: dict[str, str | None] = {}  # new name: column, or null to hide a field
+    # new name: column, or {key: column} to make one value of several, or null to hide a field
+    fields: dict[str, str | dict[str, str] | None] = {}
     split: SplitConfig = SplitConfig()
 
 
@@ -104,6 +105,8 @@ class DataConfig(Section):
     """What is trained on, and how it is cut into batches."""
 
     sources: dict[str, SourceSlot] = {}
+    exponent: float = Field(1.0, ge=0, le=1)  # a source without a weight has rows ** exponent
+    batches: Literal["mixed", "one_source"] = "mixed"  # what a batch is drawn from
     batch_size: int = Field(64, ge=1)  # samples of an optimisation step, over all ranks
     tokens: int | None = Field(None, ge=1)  # a step's token budget; then batch_size is a bound
     group_by_length: int | None = Field(None, ge=2)  # among so many batches, like lengths together
@@ -111,6 +114,15 @@ class DataConfig(Section):
     prefetch: int = Field(4, ge=1)  # batches read ahead by each worker
     max_skipped: float = Field(0.05, ge=0, le=1)  # share of unreadable records that stops a run
     fit_samples: int = Field(50_000, ge=1)  # rows a learned vocabulary sees
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Self:
+        if self.batches == "one_source" and self.group_by_length is not None:
+            raise ValueError(
+                "give batches: one_source or group_by_length, not both: like lengths would bring "
+                "several sources into a batch"
+            )
+        return self
 
 
 Decay = Annotated[float, Field(ge=0, lt=1)]

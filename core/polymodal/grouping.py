@@ -18,13 +18,15 @@ class Grouped:
     """The samples of a mixture in the order described above; draws like the mixture itself.
 
     Args:
-        mixture: the run's sequence.
+        mixture: the run's sequence, without blocks.
         lengths: tokens of every row of every source.
         batch_size: samples of a batch.
         window: batches that are sorted together.
         budget: most tokens of a batch; then a draw ends where the batch does, and windows hold as
             many samples but may make more batches.
     """
+
+    block = 1
 
     def __init__(
         self,

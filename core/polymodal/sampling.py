@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from polymodal.errors import DataError
 from polymodal.noise import hash_words
@@ -89,8 +89,32 @@ class Refs:
 class Draws(Protocol):
     """An endless sequence of samples, in constant time at any position."""
 
+    block: int  # batches end at multiples of it
+
     def draw(self, start: int, stop: int) -> Refs:
         """Return the samples at positions start to stop; fewer where a batch must end there."""
+
+
+def shares_of(
+    sizes: Mapping[str, int], weights: Mapping[str, float | None], *, exponent: float = 1.0
+) -> Float[np.ndarray, " source"]:
+    """Return each source's share of the samples, which add up to 1.
+
+    A source without a weight has its rows to the power `exponent`: below 1, small sources are
+    seen more often (of languages, Lample and Conneau, 2019, section 3.1; GraphCodeBERT).
+
+    Raises:
+        DataError: no source has rows, or one with a weight is empty.
+    """
+    shares = np.zeros(len(sizes))
+    for number, (name, size) in enumerate(sizes.items()):
+        weight = weights.get(name)
+        shares[number] = (size**exponent if size else 0) if weight is None else weight
+        if shares[number] > 0 and size == 0:
+            raise DataError(f"source {name!r} has no rows to train on; give it weight 0")
+    if not shares.sum():
+        raise DataError("no source has rows to train on")
+    return shares / shares.sum()
 
 
 class Mixture:
@@ -99,27 +123,31 @@ class Mixture:
     Args:
         sizes: rows of each source, by name.
         weights: share of each source; its rows unless given. Shares hold for any stretch of the
-            sequence, to within one sample a source (and one part in 65,536).
+            sequence, to within one block a source (and one part in 65,536).
         seed: of the order.
+        exponent: of the rows of sources without a weight; see `shares_of`.
+        block: so many samples in a row, from position 0 on, are of one source.
 
     Raises:
         DataError: no source has rows, or one with a weight is empty.
     """
 
-    def __init__(self, sizes: Mapping[str, int], *, weights: Mapping[str, float | None], seed: int):
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        *,
+        weights: Mapping[str, float | None],
+        seed: int,
+        exponent: float = 1.0,
+        block: int = 1,
+    ):
         self.names = tuple(sizes)
         self.sizes = tuple(sizes.values())
         self.seed = seed
-        shares = [
-            float(size if weights.get(name) is None else weights[name] or 0)
-            for name, size in sizes.items()
-        ]
-        for name, size, share in zip(self.names, self.sizes, shares, strict=True):
-            if share > 0 and size == 0:
-                raise DataError(f"source {name!r} has no rows to train on; give it weight 0")
-        if not sum(shares):
-            raise DataError("no source has rows to train on")
-        counts = self._counts(shares, all(weights.get(name) is None for name in sizes))
+        self.block = block
+        shares = shares_of(sizes, weights, exponent=exponent)
+        by_rows = exponent == 1 and all(weights.get(name) is None for name in sizes)
+        counts = self._counts(shares, by_rows)
         self.cycle = int(sum(counts))
         # Spread each source evenly over the cycle: its j-th draw stands at (j + 1/2) / count.
         source = np.repeat(np.arange(len(counts)), counts)
@@ -127,19 +155,19 @@ class Mixture:
         order = np.lexsort((source, (draw + 0.5) / np.repeat(np.maximum(counts, 1), counts)))
         self._source, self._draw, self._counts_array = source[order], draw[order], counts
 
-    def _counts(self, shares: Sequence[float], by_rows: bool) -> np.ndarray:
-        total = sum(shares)
-        if by_rows and total <= _LARGEST_CYCLE:
+    def _counts(self, shares: np.ndarray, by_rows: bool) -> np.ndarray:
+        if by_rows and sum(self.sizes) <= _LARGEST_CYCLE:
             return np.array(self.sizes, dtype=np.int64)
-        quanta = [max(1, round(_QUANTA * share / total)) if share else 0 for share in shares]
+        quanta = [max(1, round(_QUANTA * share)) if share else 0 for share in shares.tolist()]
         return np.array(quanta, dtype=np.int64) // np.gcd.reduce(quanta)
 
     def draw(self, start: int, stop: int) -> Refs:
         """Return the samples at positions start to stop."""
         position = np.arange(start, stop)
-        cycle, place = position // self.cycle, position % self.cycle
+        block, inside = position // self.block, position % self.block
+        cycle, place = block // self.cycle, block % self.cycle
         source = self._source[place]
-        number = cycle * self._counts_array[source] + self._draw[place]
+        number = (cycle * self._counts_array[source] + self._draw[place]) * self.block + inside
         index = np.empty(len(position), dtype=np.int64)
         sizes = np.maximum(np.array(self.sizes), 1)
         epoch = number // sizes[source]
@@ -156,10 +184,14 @@ class Mixture:
     def epoch_length(self) -> int:
         """Return how many samples are drawn until the largest source has been seen once."""
         largest = self._largest()
-        return -(-self.sizes[largest] * self.cycle // int(self._counts_array[largest]))
+        blocks = -(-self.sizes[largest] // self.block)
+        return -(-blocks * self.cycle // int(self._counts_array[largest])) * self.block
 
     def epoch_around(self, position: int) -> tuple[int, int]:
-        """Return where the largest source's epoch that holds a position starts and stops."""
+        """Return where the largest source's epoch that holds a position starts and stops.
+
+        Of a mixture without blocks.
+        """
         largest = self._largest()
         places = np.flatnonzero(self._source == largest)
         count, size = len(places), self.sizes[largest]
@@ -187,9 +219,12 @@ def batches(
     """Yield the batch of each step from a position on, as many as there are `batch_sizes`.
 
     With a `budget`, a batch is the longest stretch of at most that many samples whose tokens fit
-    it (one sample at least); `lengths` has the tokens of every row of every source.
+    it (one sample at least); `lengths` has the tokens of every row of every source. A batch ends
+    where a block of the mixture does, if there are blocks.
     """
     for batch_size in batch_sizes:
+        if mixture.block > 1:
+            batch_size = min(batch_size, mixture.block - start % mixture.block)
         refs = mixture.draw(start, start + batch_size)
         if budget is not None:
             assert lengths is not None

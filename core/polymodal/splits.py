@@ -20,7 +20,9 @@ class SplitSource:
     Args:
         name: of the source in the config.
         source: where rows come from.
-        fields: new name of a field: its column, or None to hide the field.
+        fields: new name of a field: its column; or `{key: column}`, and its value is a mapping of
+            these, missing where all of them are (the columns stay fields, too); or None to hide
+            the field.
         split: how rows are shared out. Shares are exact to one row (or one group) and do not
             depend on the run's seed.
     """
@@ -30,12 +32,16 @@ class SplitSource:
         name: str,
         source: Source,
         *,
-        fields: Mapping[str, str | None] | None = None,
+        fields: Mapping[str, str | Mapping[str, str] | None] | None = None,
         split: SplitConfig | None = None,
     ):
         self.name = name
         self.source = source
-        self._fields = dict(fields or {})
+        fields = fields or {}
+        self._records = {new: old for new, old in fields.items() if isinstance(old, Mapping)}
+        self._fields = {new: old for new, old in fields.items() if not isinstance(old, Mapping)}
+        # Names that are no longer, or not only, those of columns.
+        self._moved = {*self._fields, *self._fields.values(), *self._records}
         self._split = split or SplitConfig()
         self._rows: dict[Split, np.ndarray] | None = None
 
@@ -43,6 +49,8 @@ class SplitSource:
         """Return what its `fields` and `split` say of columns it does not have: (path, what)."""
         columns = self.source.columns()
         wanted = {f"fields.{new}": old for new, old in self._fields.items()}
+        for new, keys in self._records.items():
+            wanted |= {f"fields.{new}.{key}": column for key, column in keys.items()}
         wanted |= {"split.by": self._split.by, "split.column": self._split.column}
         return [
             (where, f"the source has no column {column!r}.{nearest(column, columns)}")
@@ -58,9 +66,9 @@ class SplitSource:
         """
         for where, text in self.mistakes():
             raise DataError(f"data.sources.{self.name}.{where}: {text}")
-        moved = {*self._fields, *self._fields.values()}
-        kept = [column for column in self.source.columns() if column not in moved]
-        return (*kept, *(new for new, old in self._fields.items() if old is not None))
+        kept = [column for column in self.source.columns() if column not in self._moved]
+        renamed = [new for new, old in self._fields.items() if old is not None]
+        return (*kept, *renamed, *self._records)
 
     def rows_of(self, split: Split) -> np.ndarray:
         """Return the source's row numbers of a split, ascending.
@@ -79,14 +87,16 @@ class SplitSource:
     def read(self, split: Split, indices: Sequence[int]) -> list[Sample | UnreadableError]:
         """Return rows of a split, by number within it."""
         rows = self.source.rows(self.rows_of(split)[np.asarray(indices, dtype=np.int64)].tolist())
-        if not self._fields:
+        if not self._moved:
             return rows
         return [row if isinstance(row, UnreadableError) else self._rename(row) for row in rows]
 
     def _rename(self, row: Sample) -> Sample:
-        moved = {*self._fields, *self._fields.values()}
-        kept: dict[str, Any] = {name: value for name, value in row.items() if name not in moved}
+        kept = {name: value for name, value in row.items() if name not in self._moved}
         kept.update({new: row.get(old) for new, old in self._fields.items() if old is not None})
+        for new, keys in self._records.items():
+            record = {key: row.get(column) for key, column in keys.items()}
+            kept[new] = None if all(value is None for value in record.values()) else record
         return kept
 
     def _share_out(self) -> dict[Split, np.ndarray]:

@@ -98,6 +98,8 @@ class Training:
             {name: source.size("train") for name, source in self.sources.items()},
             weights={name: slot.weight for name, slot in config.data.sources.items()},
             seed=config.seed,
+            exponent=config.data.exponent,
+            block=self._largest_batch() if config.data.batches == "one_source" else 1,
         )
         self.total = self._total_steps()
         barrier()  # every rank has looked at the directory before the first writes to it
@@ -164,6 +166,10 @@ class Training:
         """Return the samples of a step, by its objective where that has a batch size of its own."""
         own = [self.config.objectives[name].batch_size for name in self._objectives_of(number)]
         return own[0] if len(own) == 1 and own[0] is not None else self.config.data.batch_size
+
+    def _largest_batch(self) -> int:
+        own = [slot.batch_size or 0 for slot in self.config.objectives.values()]
+        return max(self.config.data.batch_size, *own)
 
     def _resume(self) -> None:
         found = checkpoints(self.directory.checkpoints)

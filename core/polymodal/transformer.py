@@ -21,7 +21,7 @@ vectors for the same rows.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -40,7 +40,7 @@ from torch.utils.checkpoint import (
     noop_context_fn,
 )
 
-from polymodal.attention import attend, attention_maps
+from polymodal.attention import Edges, attend, attention_maps
 from polymodal.encoder import NO_TAPS, Taps
 from polymodal.layout import Layout
 from polymodal.positions import Rotary, Rotation, rotate
@@ -48,7 +48,7 @@ from polymodal.tokens import Encoded
 
 Norm = Literal["pre", "post"]
 Activation = Literal["gelu", "swiglu"]
-EdgeMode = Literal["ignore", "restrict", "bias"]
+EdgeMode = Literal["ignore", "restrict", "bias", "guide"]
 Checkpointing = bool | Literal["alternate", "selective"]
 Maps = tuple[Float[Tensor, "head _query _key"], ...]
 Between = Callable[[int, Tensor, Layout], tuple[Tensor, Layout]]
@@ -87,10 +87,12 @@ class Point(nn.Module):
 
 
 def _attend_within(
-    q: Tensor, k: Tensor, v: Tensor, around: Surroundings, *, causal: bool, edges: str,
-    dropout: float, tap: bool,
+    q: Tensor, k: Tensor, v: Tensor, around: Surroundings, *, causal: bool, edges: Edges,
+    guided: tuple[int, ...], dropout: float, tap: bool,
 ) -> tuple[Float[Tensor, "token width"], Maps | None]:  # fmt: skip
-    seen: dict[str, Any] = {"causal": causal, "edges": edges, "edge_bias": around.edge_bias}
+    seen: dict[str, Any] = {
+        "causal": causal, "edges": edges, "guided": guided, "edge_bias": around.edge_bias,
+    }  # fmt: skip
     mixed = attend(q, k, v, around.layout, dropout=dropout, **seen)
     return _flat(mixed), attention_maps(q, k, around.layout, **seen) if tap else None
 
@@ -115,11 +117,21 @@ class SelfAttention(nn.Module):
 
     attend = staticmethod(_attend_within)  # `compile_blocks` puts one there that isn't traced
 
-    def __init__(self, width: int, heads: int, *, causal: bool, restrict: bool, dropout: float):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        causal: bool,
+        dropout: float,
+        edges: Edges = "ignore",
+        guided: tuple[int, ...] = (),
+    ):
         super().__init__()
         self.heads = heads
         self.causal = causal
-        self.restrict = restrict
+        self.edges: Edges = edges
+        self.guided = guided
         self.dropout = dropout
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -133,7 +145,7 @@ class SelfAttention(nn.Module):
             q, k = rotate(q, around.rotation), rotate(k, around.rotation)
         mixed, maps = self.attend(
             q, k, v, around,
-            causal=self.causal, edges="restrict" if self.restrict else "ignore",
+            causal=self.causal, edges=self.edges, guided=self.guided,
             dropout=self.dropout if self.training else 0.0, tap=tap,
         )  # fmt: skip
         return self.out(mixed), maps
@@ -204,7 +216,8 @@ class Block(nn.Module):
         norm: Norm,
         activation: Activation,
         causal: bool,
-        restrict: bool,
+        edges: Edges,
+        guided: tuple[int, ...],
         cross_width: int | None,
         dropout: float,
     ):
@@ -213,7 +226,7 @@ class Block(nn.Module):
         self.before_attention = Point()
         self.attention_norm = nn.LayerNorm(width, eps=EPSILON)
         self.attention = SelfAttention(
-            width, heads, causal=causal, restrict=restrict, dropout=dropout
+            width, heads, causal=causal, dropout=dropout, edges=edges, guided=guided
         )
         self.after_attention = Point()
         self.cross_norm = self.cross_attention = None
@@ -278,7 +291,10 @@ class Transformer(nn.Module):
         edges: "restrict" lets a token see itself and the sources of its edges; "bias" lets it see
             all, with a learned bias for each head where there is an edge, shared by all blocks
             (Graphormer, Ying et al., 2021, section 3.1.2). The bias follows the edge's kind and
-            values, and is added with "restrict" as well.
+            values, and is added with "restrict" as well. "guide" restricts tokens of the `guided`
+            kinds alone, with no bias: they meet themselves and others along edges, and the others
+            meet freely (GraphCodeBERT, Guo et al., 2021, section 4.2).
+        guided: with "guide", these kinds, by their numbers in `Layout.kinds`.
         edge_kinds: how many kinds `Layout.edge_kinds` has; 0: one.
         edge_features: columns of `Layout.edge_values`.
         gradient_checkpointing: work out again in the backward pass, to save memory: true every
@@ -306,6 +322,7 @@ class Transformer(nn.Module):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         edges: EdgeMode = "ignore",
+        guided: Sequence[int] = (),
         edge_kinds: int = 0,
         edge_features: int = 0,
         gradient_checkpointing: Checkpointing = False,
@@ -331,6 +348,8 @@ class Transformer(nn.Module):
                 raise ValueError(f"{name} must be at least 0 and below 1, got {share}")
         if cross_rotary and not (rotary_axes and cross_width):
             raise ValueError("cross_rotary needs rotary_axes and a cross_width")
+        if (edges == "guide") != bool(guided):
+            raise ValueError(f"edges 'guide' and guided kinds go together, got {edges!r}, {guided}")
         self.width = width
         self.edges = edges
         self.cross_width = cross_width
@@ -340,7 +359,7 @@ class Transformer(nn.Module):
         self.compiled = False
         self.rotary = Rotary(width // heads, rotary_axes) if rotary_axes else None
         self.edge_kind_bias = self.edge_value_bias = None
-        if edges != "ignore":
+        if edges in ("restrict", "bias"):
             self.edge_kind_bias = nn.Embedding(max(edge_kinds, 1), heads)
             if edge_features:
                 self.edge_value_bias = nn.Linear(edge_features, heads, bias=False)
@@ -352,7 +371,8 @@ class Transformer(nn.Module):
                 norm=norm,
                 activation=activation,
                 causal=causal,
-                restrict=edges == "restrict",
+                edges="ignore" if edges == "bias" else edges,
+                guided=tuple(guided),
                 cross_width=cross_width,
                 dropout=dropout,
             )
@@ -455,7 +475,7 @@ class Transformer(nn.Module):
             return found
 
     def edge_bias(self, layout: Layout) -> Float[Tensor, "edge head"] | None:
-        """Return the bias of each edge's pair; None if edges are ignored."""
+        """Return the bias of each edge's pair; None if edges have none."""
         if self.edge_kind_bias is None:
             return None
         device = layout.device

@@ -1,5 +1,6 @@
 """The encoder of most modalities: a stem for ids or values, and the packed transformer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.component import FromRun, TokenSpec
 from polymodal.encoder import NO_TAPS, Encoder, Taps
+from polymodal.errors import nearest
 from polymodal.layout import Layout, ranges
 from polymodal.positions import PositionKind, Positions
 from polymodal.tokens import Encoded, Tokens, segment_mean
@@ -31,10 +33,17 @@ SIZES: Final[dict[str, tuple[int, int, int]]] = {  # width, depth, heads
 
 
 class Stem(nn.Module):
-    """A token's own vector, from its id or values, and what its kind, channels and place add."""
+    """A token's own vector, from its id or values, and what its kind, channels and place add.
 
-    def __init__(self, spec: TokenSpec, width: int, positions: PositionKind):
+    Tokens of the kinds `averaged`, by number, have in place of one of their own the mean of those
+    from which edges lead to them, zero without any; such tokens themselves are left out of it.
+    """
+
+    def __init__(
+        self, spec: TokenSpec, width: int, positions: PositionKind, averaged: tuple[int, ...] = ()
+    ):
         super().__init__()
+        self.averaged = averaged
         self.tokens: nn.Embedding | nn.Linear
         if spec.vocabulary:
             self.tokens = nn.Embedding(spec.vocabulary, width)
@@ -59,6 +68,8 @@ class Stem(nn.Module):
         """Return the vectors."""
         layout = tokens.layout
         vectors: Tensor = self.tokens(tokens.rows)
+        if self.averaged:
+            vectors = _averaged(vectors, layout, self.averaged)
         if self.positions.kind != "none":
             vectors = vectors + self.positions(layout.positions).to(vectors.dtype)
         if self.kinds is not None:
@@ -72,6 +83,28 @@ class Stem(nn.Module):
                 ids = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
             vectors = vectors + table(ids)
         return vectors
+
+
+def _averaged(
+    vectors: Float[Tensor, "token width"], layout: Layout, kinds: tuple[int, ...]
+) -> Float[Tensor, "token width"]:
+    """Give tokens of these kinds the mean of the others from which edges lead to them."""
+
+    def shares() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        of_token = layout.kinds
+        if of_token is None:
+            of_token = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
+        without = torch.isin(of_token, torch.tensor(kinds, device=layout.device))
+        edges = layout.edges
+        if edges is None:
+            edges = torch.zeros(2, 0, dtype=torch.int64, device=layout.device)
+        source, target = edges[:, (without[edges[1]] & ~without[edges[0]]).nonzero()[:, 0]]
+        degree = torch.bincount(target, minlength=layout.tokens)
+        return without, source, target, 1 / degree[target]
+
+    without, source, target, share = layout.cached(("averaged", kinds), shares)
+    mixed = vectors[source] * share[:, None].to(vectors.dtype)
+    return vectors.masked_fill(without[:, None], 0).index_add(0, target, mixed)
 
 
 class TransformerEncoder(Encoder):
@@ -96,6 +129,9 @@ class TransformerEncoder(Encoder):
         drop_path: share of segments that skip a branch, at the last block.
         edges: see `Transformer`. Class token and registers are joined to every token of their
             segment, by a kind of edge of their own.
+        guided: with edges "guide", the kinds of tokens that see and are seen along edges alone.
+        averaged: kinds of tokens that start from the mean of the tokens from which edges lead to
+            them, instead of from a vector of their own.
         gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
 
     Raises:
@@ -120,6 +156,8 @@ class TransformerEncoder(Encoder):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         edges: EdgeMode = "ignore",
+        guided: Sequence[str] = (),
+        averaged: Sequence[str] = (),
         gradient_checkpointing: Checkpointing = False,
     ):
         super().__init__()
@@ -139,12 +177,21 @@ class TransformerEncoder(Encoder):
                 f"edges is {edges!r}, but the stream's tokenizer makes no edges: "
                 'use a tokenizer that does, or edges "ignore"'
             )
+        if averaged and not spec.edges:
+            raise ValueError(
+                "averaged needs edges to average along, but the stream's tokenizer makes none"
+            )
         self.spec = spec
         self.width = width
         self.causal = causal
         self.pool = pool
         self.edges = edges
-        self.stem = Stem(spec, width, "none" if positions == "rotary" else positions)
+        self.stem = Stem(
+            spec,
+            width,
+            "none" if positions == "rotary" else positions,
+            _kinds("averaged", averaged, spec),
+        )
         self.prefix = None  # the class token, if there is one, and the registers
         self.extra = registers + (pool == "class")
         if self.extra:
@@ -162,6 +209,7 @@ class TransformerEncoder(Encoder):
             dropout=dropout,
             drop_path=drop_path,
             edges=edges,
+            guided=_kinds("guided", guided, spec),
             edge_kinds=max(spec.edge_kinds, 1) + (self.extra > 0),
             edge_features=spec.edge_features,
             gradient_checkpointing=gradient_checkpointing,
@@ -355,6 +403,16 @@ def _content(layout: Layout, spec: TokenSpec) -> Float[Tensor, " token"] | None:
         return torch.where(bare, 1 / length, chosen / count.clamp(min=1)[layout.segment])
 
     return layout.cached(("content", content), shares)
+
+
+def _kinds(option: str, names: Sequence[str], spec: TokenSpec) -> tuple[int, ...]:
+    """The numbers of kinds given by name."""
+    for name in names:
+        if name not in spec.kinds:
+            raise ValueError(
+                f"{option}: the stream's tokens have no kind {name!r}.{nearest(name, spec.kinds)}"
+            )
+    return tuple(spec.kinds.index(name) for name in names)
 
 
 def _dimensions(

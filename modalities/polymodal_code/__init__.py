@@ -24,8 +24,16 @@ def polymodal_register(registry: "Registry") -> None:
         "functions and docstrings of installed Python packages or the standard library",
     )
     registry.reader("text", "polymodal_code.reader:CodeReader", "strings, bytes or files of code")
+    registry.reader(
+        "record", "polymodal_code.record:RecordReader", "code with its language and a text about it"
+    )
     registry.tokenizer(
         "bpe", "polymodal_code.byte_pairs:CodeBytePairs", "byte-level BPE, learned or loaded"
+    )
+    registry.tokenizer(
+        "dataflow",
+        "polymodal_code.flow_tokens:DataFlowTokens",
+        "a text, code and the nodes of its data flow, in six languages (GraphCodeBERT)",
     )
     registry.encoder(
         "transformer",

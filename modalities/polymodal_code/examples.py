@@ -21,11 +21,25 @@ def examples() -> list[Example]:
     """Return pieces of Python."""
     learned = {"vocabulary_size": 300, "max_tokens": 32}
     pieces = list(PIECES)
+    flow = {"vocabulary_size": 300, "max_tokens": 48, "max_nodes": 8, "max_text": 8}
+    records: list[dict[str, str]] = [{"code": piece, "language": "python"} for piece in pieces]
+    records.append({"text": "Twice the number.", "code": "x = 2 * x", "language": "ruby"})
     return [
         Example("code.files", "source", {"folder": "{folder}"}, prepare=_files),
         Example("code.package", "source", {"modules": ["json"]}),
         Example("code.text", "reader", values=[*pieces, pieces[0].encode()]),
+        Example(
+            "code.record", "reader",
+            values=[*pieces, {"code": pieces[0], "text": "Add."}, {"text": "Print all."}],
+        ),
         Example("code.bpe", "tokenizer", learned, raws=pieces),
+        Example("code.dataflow", "tokenizer", flow, raws=records),
+        Example(
+            "code.transformer", "encoder",
+            {"width": 32, "depth": 1, "heads": 2, "edges": "guide", "guided": ["node"],
+             "averaged": ["node"], "pool": "first"},
+            tokenizer={"use": "code.dataflow", **flow}, raws=records,
+        ),
         Example(
             "code.transformer", "encoder", {"width": 32, "depth": 1, "heads": 2},
             tokenizer={"use": "code.bpe", **learned}, raws=pieces,

@@ -87,8 +87,9 @@ def find_standard_library() -> list[tuple[str, Path]]:
 
 
 class PackageFunctions(Source):
-    """One row a function: `code` (docstring taken out), `docstring`, `name`, `module`, `path`.
+    """One row a function: `code`, `docstring`, `name`, `module`, `path`, `language` (python).
 
+    The docstring is taken out of the code.
     Ordered by module name, then as they stand in the file. A file that does not parse is one
     unreadable row.
 
@@ -161,6 +162,7 @@ class PackageFunctions(Source):
                             "name": function.name,
                             "module": module,
                             "path": str(path),
+                            "language": "python",
                         }
                     )
         if not rows:
@@ -190,7 +192,7 @@ class PackageFunctions(Source):
 
     def columns(self) -> tuple[str, ...]:
         """Return the fields of a row."""
-        return ("code", "docstring", "name", "module", "path")
+        return ("code", "docstring", "name", "module", "path", "language")
 
     def row(self, index: int) -> dict[str, Any]:
         """Return one function.

@@ -67,9 +67,7 @@ class SpaceTimeBlock(nn.Module):
         width = block.attention.out.in_features
         self.before_time = Point()
         self.time_norm = nn.LayerNorm(width, eps=EPSILON)
-        self.time_attention = SelfAttention(
-            width, heads, causal=False, restrict=False, dropout=dropout
-        )
+        self.time_attention = SelfAttention(width, heads, causal=False, dropout=dropout)
         for linear in (self.time_attention.qkv, self.time_attention.out):
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)

@@ -36,7 +36,8 @@ class Retrieval(Evaluation):
         objective: its projection of both streams, needed unless they already share a space.
         split: split whose samples are queries and candidates; all: every split.
         k: how far down the list to look.
-        mrr: also give the mean reciprocal rank.
+        mrr: also give the mean reciprocal rank; a number is the last rank that counts, later ones
+            score 0 (1000 for code search, CodeSearchNet).
         group: field whose equal values count as hits, for captions that repeat; a sample without
             a value has itself as its one hit.
         once: the stream in which samples of a group are the same thing, a caption say: it is then
@@ -54,7 +55,7 @@ class Retrieval(Evaluation):
         objective: ObjectiveName | None = None,
         split: Literal["train", "validation", "test", "all"] = "validation",
         k: Sequence[int] = (1, 10),
-        mrr: bool = False,
+        mrr: bool | int = False,
         group: FieldName | None = None,
         once: StreamName | None = None,
     ):
@@ -66,6 +67,8 @@ class Retrieval(Evaluation):
             raise ValueError(f"streams must name two different streams, got {list(streams)}")
         if any(each < 1 for each in k) or len(set(k)) < len(k):
             raise ValueError(f"k must hold different numbers from 1 on, got {list(k)}")
+        if mrr is not True and mrr < 0:
+            raise ValueError(f"mrr must be true, false or a rank from 1 on, got {mrr}")
         if not k and not mrr:
             raise ValueError("nothing to measure: give k, or set mrr")
         self.streams = (streams[0], streams[1])
@@ -73,7 +76,8 @@ class Retrieval(Evaluation):
         self.objective = objective
         self.splits: tuple[Split, ...] = SPLITS if split == "all" else (split,)
         self.k = tuple(k)
-        self.mrr = mrr
+        self.mrr = bool(mrr)
+        self.last = None if isinstance(mrr, bool) else mrr
         self.group = group
         self.once = once
 
@@ -102,7 +106,8 @@ class Retrieval(Evaluation):
                 value, chance = float((ranks <= k).mean()), chance_recall(len(listed), sizes, k)
                 scores.append(Score(f"recall@{k} {way}", value, chance, samples=samples))
             if self.mrr:
-                value, chance = float((1 / ranks).mean()), chance_mrr(len(listed), sizes)
+                chance = chance_mrr(len(listed), sizes, last=self.last)
+                value = float(reciprocal(ranks, self.last).mean())
                 scores.append(Score(f"mrr {way}", value, chance, samples=samples))
         return scores
 
@@ -186,9 +191,17 @@ def chance_recall(candidates: int, hits: Int[np.ndarray, " sample"], k: int) -> 
     return float(np.average(found, weights=counts))
 
 
-def chance_mrr(candidates: int, hits: Int[np.ndarray, " sample"]) -> float:
+def reciprocal(ranks: Int[np.ndarray, " rank"], last: int | None) -> Float[np.ndarray, " rank"]:
+    """Return 1 / rank, 0 past the last rank that counts."""
+    return np.where(ranks <= (last or np.inf), 1 / ranks, 0.0)
+
+
+def chance_mrr(
+    candidates: int, hits: Int[np.ndarray, " sample"], *, last: int | None = None
+) -> float:
     """Return the mean reciprocal rank of random orders, averaged likewise."""
     sizes, counts = np.unique(hits, return_counts=True)
     rank = np.arange(1, candidates + 1)
-    found = [(-np.diff(all_missed(candidates, size)) / rank).sum() for size in sizes]
+    score = reciprocal(rank, last)
+    found = [(-np.diff(all_missed(candidates, size)) * score).sum() for size in sizes]
     return float(np.average(found, weights=counts))

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from polymodal_masking.codes import Codebook, kmeans
     from polymodal_masking.context import at
     from polymodal_masking.cross_view import CrossDecoder, cross_decoder
+    from polymodal_masking.edges import edge_noise
     from polymodal_masking.losses import (
         normalized,
         patch_error,
         patch_loss,
         scaled_cosine_error,
     )
+    from polymodal_masking.pairs import draw_others, pair_loss
     from polymodal_masking.simmim import replaced
 
 _HOME = {
@@ -29,13 +31,15 @@ _HOME = {
     "CrossDecoder": "cross_view", "cross_decoder": "cross_view",
     "normalized": "losses", "patch_error": "losses", "patch_loss": "losses",
     "scaled_cosine_error": "losses",
+    "edge_noise": "edges",
+    "draw_others": "pairs", "pair_loss": "pairs",
     "replaced": "simmim",
 }  # fmt: skip
 
 __all__ = [
     "Choice", "Codebook", "CrossDecoder", "at", "block_scores", "choose", "cross_decoder",
-    "hidden_counts", "hideable", "kmeans", "normalized", "patch_error", "patch_loss", "replaced",
-    "scaled_cosine_error",
+    "draw_others", "edge_noise", "hidden_counts", "hideable", "kmeans", "normalized", "pair_loss",
+    "patch_error", "patch_loss", "replaced", "scaled_cosine_error",
 ]  # fmt: skip
 
 polymodal_interface = 1
@@ -83,6 +87,11 @@ def polymodal_register(registry: "Registry") -> None:
         "edges",
         "polymodal_masking.edges:MaskedEdges",
         "hide edges of a graph and tell them from pairs that are not joined",
+    )
+    registry.objective(
+        "neighbours",
+        "polymodal_masking.neighbours:MaskedNeighbours",
+        "hide all edges of some tokens and tell whom they were joined to (GraphCodeBERT)",
     )
     registry.objective(
         "regions",

@@ -1,13 +1,11 @@
 """Masked edge modelling: hide edges of a graph and tell them from pairs that are not joined."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import Taps
@@ -17,6 +15,7 @@ from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal_masking.choice import check_ratio
 from polymodal_masking.context import Context, at
+from polymodal_masking.pairs import PairScore, Score, pair_loss
 
 
 def edge_noise(
@@ -74,7 +73,8 @@ class MaskedEdges(Objective):
         stream: whose edges are hidden.
         ratio: each edge's chance of being hidden.
         undirected: whether the two directions of an edge are one and are scored once.
-        score: "dot" product of the ends, or an "mlp" over their product by channels.
+        score: "dot" product of the ends, that "scaled" by the root of the width, or an "mlp" over
+            their product by channels.
         layers: blocks whose vectors are compared, each of one end with each of the other (S2GAE's
             cross-correlation, eq. 4); the encoder's result unless given. -1 is the last block.
         true_negatives: leave drawn pairs out that are edges; S2GAE keeps them.
@@ -90,7 +90,7 @@ class MaskedEdges(Objective):
         stream: StreamName,
         ratio: float = 0.3,
         undirected: bool = True,
-        score: Literal["dot", "mlp"] = "mlp",
+        score: Score = "mlp",
         layers: list[int] | None = None,
         true_negatives: bool = True,
     ):
@@ -104,12 +104,7 @@ class MaskedEdges(Objective):
         if layers is not None and (not layers or len(set(layers)) < len(layers)):
             raise ValueError(f"layers must be one or more different blocks, got {layers}")
         self.taps = Taps(hidden=tuple(layers or ()))
-        width = info[stream].width * max(len(layers or ()), 1) ** 2
-        self.head: nn.Module | None = None
-        self.bias = nn.Parameter(torch.zeros(1))
-        if score == "mlp":
-            inner = info[stream].width
-            self.head = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, 1))
+        self.score = PairScore(info[stream].width, score, layers=max(len(layers or ()), 1))
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with edges."""
@@ -142,15 +137,6 @@ class MaskedEdges(Objective):
             counted = counted & ~joined(drawn, both, layout.tokens)
         return hidden, held, drawn, counted
 
-    def _score(self, vectors: Sequence[Tensor], pairs: Tensor) -> Tensor:
-        # In half precision the products of a block's vectors, which no norm bounds, overflow.
-        with torch.autocast(pairs.device.type, enabled=False):
-            wide = [each.to(self.bias.dtype) for each in vectors]
-            products = [one[pairs[0]] * other[pairs[1]] for one in wide for other in wide]
-            product = torch.cat(products, dim=1)
-            scored = product.sum(dim=1) if self.head is None else self.head(product)[:, 0]
-            return (scored + self.bias).float()
-
     def forward(self, step: Step) -> Loss:
         """Return the loss over hidden edges and drawn pairs."""
         tokens = step.tokens(self.stream)
@@ -160,15 +146,7 @@ class MaskedEdges(Objective):
         every = torch.arange(tokens.layout.tokens, device=hidden.device)
         compared = [encoded.hidden[tap] for tap in self.taps.hidden] or [encoded.vectors]
         vectors = [at(replace(encoded, vectors=each), every) for each in compared]
-        true, false = self._score(vectors, held), self._score(vectors, drawn)
-        total = F.softplus(-true).sum() + F.softplus(false).masked_fill(~counted, 0).sum()
-        drawn_count = counted.sum()
-        count = held.shape[1] + drawn_count
-        with torch.no_grad():
-            above = ((true > false) & counted).sum()
-            right = (true > 0).sum() + ((false <= 0) & counted).sum()
-        metrics = {"accuracy": (right, count), "auc": (above, drawn_count)}
-        return Loss(total, count, metrics)
+        return pair_loss(self.score(vectors, held), self.score(vectors, drawn), counted)
 
     def count(self, step: Step) -> Tensor:
         """Return how many hidden edges and drawn pairs will be scored."""

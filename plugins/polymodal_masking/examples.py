@@ -8,6 +8,7 @@ def examples() -> list[Example]:
     # No hidden token is left as it was: a tenth is, by default, and would count as a leak.
     words = {"stream": "words", "ratio": 0.3, "replace": 0.9, "random": 0.1}
     fitted = {"state": "the codebook is that of the first batch, and frozen from then on"}
+    whole = {"stream": "graphs", "of": "content", "partner": "content"}
     given = {"fusion": "joint"}
     views = {"stream": "patches", "reference": "causal_patches"}
     autoencoder = {"target_leak": "an autoencoder: most of what is rebuilt is what was encoded"}
@@ -53,4 +54,6 @@ def examples() -> list[Example]:
         ),
         Example("masking.edges", "objective", {"stream": "graphs"}),
         Example("masking.edges", "objective", {"stream": "graphs", "layers": [0], "ratio": 0.5}),
+        Example("masking.neighbours", "objective", whole),
+        Example("masking.neighbours", "objective", {**whole, "score": "mlp", "ratio": 0.5}),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""supervised: learn a label of the sample or of its pixels, for fine-tuning."""
+"""supervised: learn a label of the sample, its pixels or pairs of tokens, for fine-tuning."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -24,6 +24,11 @@ def polymodal_register(registry: "Registry") -> None:
         "regression",
         "polymodal_supervised.regression:Regression",
         "predict numbers of the sample; samples without them cost nothing",
+    )
+    registry.objective(
+        "edges",
+        "polymodal_supervised.edges:Edges",
+        "say of two tokens whether an edge joins them, from what is seen of them: a probe",
     )
     registry.objective(
         "dense",

@@ -14,6 +14,10 @@ def examples() -> list[Example]:
             skip={"state": "class names are numbered when they first come"},
         ),
         Example("supervised.classification", "objective", {**named, "hidden": 16}),
+        Example(
+            "supervised.edges", "objective", {"stream": "graphs"},
+            skip={"target_leak": "a probe may see what it is asked for, unless told otherwise"},
+        ),
         Example("supervised.dense", "objective", {**maps, "layers": [0]}),
         Example("supervised.dense", "objective", {**maps, "classes": 3, "hidden": 16}),
         Example(

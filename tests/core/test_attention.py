@@ -19,7 +19,7 @@ HEADS, DIM = 2, 8
 
 
 def reference(q, k, v, layout, *, memory=None, causal=False, window=None, bias=None,
-              edges="ignore", self_loops=True, edge_bias=None, scale=None):  # fmt: skip
+              edges="ignore", guided=(), self_loops=True, edge_bias=None, scale=None):  # fmt: skip
     """One query and one head at a time, in float64."""
     source = layout if memory is None else memory
     q, k, v = q.double(), k.double(), v.double()
@@ -35,7 +35,15 @@ def reference(q, k, v, layout, *, memory=None, causal=False, window=None, bias=N
             for key in range(first, end)
             if (not causal or key <= query)
             and (window is None or abs(key - query) <= window)
-            and (edges == "ignore" or [key, query] in listed or (self_loops and key == query))
+            and (
+                edges == "ignore"
+                or (
+                    edges == "guide"
+                    and not {int(layout.kinds[i]) for i in (key, query)} & {*guided}
+                )
+                or [key, query] in listed
+                or (self_loops and key == query)
+            )
         ]
         assert memory is not None or first == start
         for head in range(q.shape[1]):
@@ -70,7 +78,9 @@ def with_edges(lengths, *, seed=0, share=0.4):
     same = layout.segment[:, None] == layout.segment
     found = (same & (torch.rand(same.shape, generator=generator) < share)).nonzero()
     found = torch.cat([found, found[:2]])
-    return Layout.of(lengths, edges=found[torch.randperm(len(found), generator=generator)].T)
+    order = torch.randperm(len(found), generator=generator)
+    kinds = torch.randint(4, (layout.tokens,), generator=generator)
+    return Layout.of(lengths, edges=found[order].T, kinds=kinds)
 
 
 def by_distance(table):
@@ -99,6 +109,16 @@ CASES = {
     "restrict without loops": {"edges": "restrict", "self_loops": False},
     "restrict causal": {"edges": "restrict", "causal": True, "edge_bias": True},
     "restrict with biases": {"edges": "restrict", "edge_bias": True, "bias": True, "window": 3},
+    "guide": {"edges": "guide", "guided": (1, 3)},
+    "guide without loops": {"edges": "guide", "guided": (1, 3), "self_loops": False},
+    "guide causal": {"edges": "guide", "guided": (2,), "causal": True, "self_loops": False},
+    "guide with biases": {
+        "edges": "guide",
+        "guided": (0,),
+        "edge_bias": True,
+        "bias": True,
+        "window": 2,
+    },
 }
 LENGTHS = [(3, 3, 3), (0, 4, 0, 4), (5, 0, 2, 1, 2, 7), (1, 1, 1), (6,), (0, 0), ()]
 
@@ -246,12 +266,14 @@ def test_a_sample_that_is_not_a_number_stays_alone(backend, causal):
     assert output[8:].isfinite().all()
 
 
-@pytest.mark.parametrize("case", ["plain", "causal", "bias", "edge bias", "restrict"])
+@pytest.mark.parametrize("case", ["plain", "causal", "bias", "edge bias", "restrict", "guide"])
 def test_a_sample_s_length_changes_no_other_s_output(case):
     def run(first, last):
         small = with_edges([6])
         lengths = [first, 6, last]
-        layout = Layout.of(lengths, edges=small.edges + first)
+        kinds = torch.ones(sum(lengths), dtype=torch.int64)
+        kinds[first : first + 6] = small.kinds
+        layout = Layout.of(lengths, edges=small.edges + first, kinds=kinds)
         inputs = [random_rows(layout.tokens, seed=7, dtype=torch.float32) for _ in range(3)]
         for i, each in enumerate(inputs):
             each[first : first + 6] = random_rows(6, seed=i)
@@ -318,6 +340,17 @@ def test_gradients_of_gradients_are_right():
     assert torch.autograd.gradgradcheck(maps_apart, inputs)
 
 
+def test_guided_tokens_with_nothing_to_see_yield_zeros_and_finite_gradients():
+    layout = Layout.of([3, 2], kinds=torch.tensor([0, 1, 0, 1, 1]))
+    inputs = [random_rows(5, seed=i).requires_grad_() for i in range(3)]
+    output = attend(*inputs, layout, edges="guide", guided=(1,), self_loops=False)
+    assert (output[[1, 3, 4]] == 0).all()
+    assert (output[[0, 2]] != 0).all()
+    output.sum().backward()
+    assert all(each.grad.isfinite().all() for each in inputs)
+    assert (inputs[2].grad[[1, 3, 4]] == 0).all()
+
+
 @pytest.mark.parametrize("edges", ["ignore", "restrict"])
 def test_dropout_drops_weights_and_keeps_their_mean(edges):
     layout = with_edges([40], share=1.0)
@@ -330,7 +363,7 @@ def test_dropout_drops_weights_and_keeps_their_mean(edges):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("case", ["plain", "causal", "bias", "edge bias", "restrict"])
+@pytest.mark.parametrize("case", ["plain", "causal", "bias", "edge bias", "restrict", "guide"])
 def test_half_precision_goes_in_and_comes_out(case, dtype):
     layout = with_edges([3, 5, 2])
     options, inputs = made(case, layout, dtype)
@@ -349,6 +382,8 @@ def test_wrong_options_are_refused():
         "without memory": {"memory": Layout.of([2, 1]), "causal": True},
         "window must be 0 or more": {"window": -1},
         "edges must be": {"edges": "bias"},
+        "guided kinds and edges": {"edges": "guide"},
+        "varlen": {"edges": "guide", "guided": (1,), "backend": "varlen"},
         "backend must be one of": {"backend": "fast"},
         "0 edges by 2 heads": {"edge_bias": torch.zeros(1, 2)},
     }

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polymodal.errors import DataError
-from polymodal.sampling import Mixture, batches, permute
+from polymodal.sampling import Mixture, batches, permute, shares_of
 
 
 @given(st.integers(1, 5000), st.integers(-(2**63), 2**63 - 1))
@@ -79,3 +79,45 @@ def test_an_epoch_lasts_until_the_largest_source_is_seen():
     mixture = Mixture({"a": 10, "b": 30, "c": 7}, weights={"a": 1.0, "b": 1.0, "c": 2.0}, seed=0)
     refs = mixture.draw(0, mixture.epoch_length())
     assert set(refs.index[refs.source == 1]) == set(range(30))
+
+
+def test_shares_are_rows_to_a_power():
+    def shares(exponent, *rows):
+        sizes = {str(number): size for number, size in enumerate(rows)}
+        return shares_of(sizes, {}, exponent=exponent).tolist()
+
+    assert shares(0.7, 90, 10) == pytest.approx([0.823182, 0.176818], abs=1e-6)
+    assert shares(0.7, 70, 20, 10) == pytest.approx([0.598026, 0.248812, 0.153162], abs=1e-6)
+    assert shares(1, 70, 20, 10) == pytest.approx([0.7, 0.2, 0.1])
+    assert shares(0, 70, 20, 10) == pytest.approx([1 / 3] * 3)
+    mixture = Mixture({"a": 90, "b": 10}, weights={}, seed=0, exponent=0.7)
+    assert (mixture.draw(0, 100_000).source == 0).mean() == pytest.approx(0.823182, abs=1e-4)
+
+
+def test_a_block_is_of_one_source_and_shares_hold_over_blocks():
+    mixture = Mixture({"a": 40, "b": 70}, weights={"a": 1.0, "b": 3.0}, seed=0, block=8)
+    refs = mixture.draw(0, 8 * 100)
+    blocks = refs.source.reshape(100, 8)
+    assert (blocks == blocks[:, :1]).all()
+    assert (blocks[:, 0] == 0).sum() == 25
+    rows = refs.index[(refs.source == 0) & (refs.epoch == 0)]
+    assert sorted(rows) == list(range(40))  # nothing is left out or seen twice
+    part = mixture.draw(203, 333)
+    for name in ("source", "index", "epoch"):
+        assert (getattr(part, name) == getattr(refs, name)[203:333]).all()
+
+
+def test_batches_end_with_their_block():
+    mixture = Mixture({"a": 40, "b": 70}, weights={}, seed=0, block=8)
+    found = batches(mixture, batch_sizes=[8, 6, 6, 8, 100], start=0)
+    assert [(refs.start, refs.stop) for refs in found] == [
+        (0, 8), (8, 14), (14, 16), (16, 24), (24, 32)]  # fmt: skip
+    again = next(batches(mixture, batch_sizes=[6], start=14))  # resumed from its position
+    assert (again.start, again.stop) == (14, 16)
+    assert len(set(again.source)) == 1
+
+
+def test_an_epoch_of_blocks_sees_all_of_the_largest_source():
+    mixture = Mixture({"a": 10, "b": 33}, weights={"a": 1.0, "b": 1.0}, seed=0, block=4)
+    refs = mixture.draw(0, mixture.epoch_length())
+    assert set(refs.index[refs.source == 1]) == set(range(33))

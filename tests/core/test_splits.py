@@ -66,3 +66,16 @@ def test_renaming_a_column_that_is_not_there_is_refused():
 def test_an_empty_source_has_empty_splits():
     source = split([], validation=0.5)
     assert [source.size(name) for name in SPLITS] == [0, 0, 0]
+
+
+def test_columns_can_be_gathered_into_one_value():
+    rows = [{"a": 1, "b": 2, "c": 3}, {"a": None, "b": None, "c": 4}]
+    fields = {"both": {"first": "a", "second": "b"}, "a": {"only": "a"}, "d": "c"}
+    source = SplitSource("rows", Rows(rows), fields=fields)
+    assert source.fields() == ("b", "d", "both", "a")
+    assert source.read("train", [0, 1]) == [
+        {"b": 2, "d": 3, "both": {"first": 1, "second": 2}, "a": {"only": 1}},
+        {"b": None, "d": 4, "both": None, "a": None},
+    ]
+    with pytest.raises(DataError, match=r"fields\.both\.first: the source has no column 'aa'"):
+        SplitSource("rows", Rows(rows), fields={"both": {"first": "aa"}}).fields()

@@ -376,6 +376,25 @@ def test_epochs_count_the_samples_of_unequal_steps(sensor_config, plugins, tmp_p
     assert training.position >= 3 * 48 > training.position - 12
 
 
+def test_batches_of_one_source_go_on_where_they_stopped(sensor_config, plugins, tmp_path):
+    two_objectives(sensor_config)  # of 12 and 8 samples: the blocks are of 12
+    sensor_config["data"]["sources"]["few"] = {"use": "sensor.waves", "weight": None}
+    sensor_config["data"] |= {"batches": "one_source", "exponent": 0.5}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    steps = training.batches()
+    refs = [next(steps)[0] for _ in range(20)]
+    assert all(len(set(each.source)) == 1 for each in refs)
+    assert {int(each.source[0]) for each in refs} == {0, 1}
+    assert {each.stop // 12 for each in refs if each.stop % 12 == 0} == set(
+        range(1, refs[-1].stop // 12 + 1)
+    )
+    training.step, training.position = 7, refs[6].stop
+    again = next(training.batches())[0]
+    assert (again.start, again.stop) == (refs[7].start, refs[7].stop)
+    assert again.index.tolist() == refs[7].index.tolist()
+
+
 def test_an_objective_takes_the_weights_it_has_in_common_with_another(
     sensor_config, plugins, tmp_path
 ):

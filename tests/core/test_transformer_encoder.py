@@ -1,6 +1,7 @@
 """The encoder of most modalities: stem, class token and registers, pooling."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -299,3 +300,61 @@ def test_what_can_not_work_is_refused():
         made(VALUES, positions="learned")
     with pytest.raises(ValueError, match="no block 7"):
         made()(ids_of([1]), taps=Taps(hidden=(7,)))
+
+
+CODE = TokenSpec(vocabulary=11, extent=(8,), kinds=("content", "node"), edges=True)
+
+
+def code_of(lengths, nodes, edges):
+    """Random ids of which `nodes` are rows of the second kind."""
+    tokens = ids_of(lengths, kinds=torch.zeros(sum(lengths), dtype=torch.int64))
+    kinds = tokens.layout.kinds.index_fill(0, torch.tensor(nodes, dtype=torch.int64), 1)
+    edges = torch.tensor(edges, dtype=torch.int64).reshape(-1, 2).T
+    return tokens.with_rows(tokens.ids, replace(tokens.layout, kinds=kinds, edges=edges))
+
+
+def guided(**options):
+    options = {"edges": "guide", "guided": ["node"], "averaged": ["node"], **options}
+    return made(CODE, **options).eval()
+
+
+def test_averaged_tokens_start_from_the_mean_of_their_edges_sources():
+    edges = [(0, 2), (1, 2), (2, 0), (3, 2), (2, 3)]
+    tokens = code_of([4, 0, 2], nodes=[2, 3, 5], edges=edges)
+    encoder = guided(positions="none")
+    table, kinds = encoder.stem.tokens.weight, encoder.stem.kinds.weight
+    found = encoder.embed(tokens).vectors
+    own = table[tokens.ids]
+    assert torch.allclose(found[2], (own[0] + own[1]) / 2 + kinds[1], atol=1e-6)
+    assert torch.allclose(found[[3, 5]], kinds[[1, 1]], atol=1e-6)  # nothing leads to them
+    assert torch.allclose(found[[0, 1, 4]], own[[0, 1, 4]] + kinds[0], atol=1e-6)
+
+
+def test_without_guided_tokens_a_guided_encoder_is_the_plain_one():
+    tokens = code_of([4, 0, 2], nodes=[], edges=[])
+    encoder, plain = guided(), made(CODE).eval()
+    plain.load_state_dict(encoder.state_dict())
+    assert torch.allclose(encoder(tokens).vectors, plain(tokens).vectors, atol=1e-6)
+
+
+def test_the_order_of_guided_tokens_does_not_matter():
+    positions = torch.tensor([1, 2, 3, 0, 0, 0])[:, None]
+    edges = [(0, 3), (3, 0), (2, 4), (4, 2), (3, 5), (4, 5), (5, 1)]
+    tokens = code_of([6], nodes=[3, 4, 5], edges=edges)
+    order = torch.tensor([0, 1, 2, 5, 3, 4])  # the new row i is the old order[i]
+    place = order.argsort()
+    first = replace(tokens.layout, positions=positions)
+    second = replace(first, edges=place[first.edges])
+    encoder = guided()
+    one = encoder(tokens.with_rows(tokens.ids, first)).vectors
+    other = encoder(tokens.with_rows(tokens.ids[order], second)).vectors
+    assert torch.allclose(one[order], other, atol=1e-5)
+
+
+def test_guided_options_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="no kind 'nodes'. Did you mean 'node'"):
+        made(CODE, edges="guide", guided=["nodes"])
+    with pytest.raises(ValueError, match="go together"):
+        made(CODE, edges="guide")
+    with pytest.raises(ValueError, match="averaged needs edges"):
+        made(TokenSpec(vocabulary=11), averaged=["content"])

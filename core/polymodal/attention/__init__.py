@@ -5,7 +5,7 @@ edge (source, target) lets the target's query see the source's key, as messages 
 PyTorch Geometric.
 """
 
-from polymodal.attention.attend import Backend, attend, attention_maps
+from polymodal.attention.attend import Backend, Edges, attend, attention_maps
 from polymodal.attention.scores import Bias
 
-__all__ = ["Backend", "Bias", "attend", "attention_maps"]
+__all__ = ["Backend", "Bias", "Edges", "attend", "attention_maps"]

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from polymodal.attention.dense import in_rectangles
 from polymodal.attention.pairing import Pairing
-from polymodal.attention.scores import Bias, EdgePairs, Rule
+from polymodal.attention.scores import Bias, EdgePairs, Guide, Rule
 from polymodal.attention.sparse import along_edges, edge_weights
 from polymodal.layout import Layout
 
 Backend = Literal["auto", "grouped", "padded", "varlen", "flex"]
-Edges = Literal["ignore", "restrict"]
+Edges = Literal["ignore", "restrict", "guide"]
 
 
 def attend(
@@ -27,6 +27,7 @@ def attend(
     window: int | None = None,
     bias: Bias | None = None,
     edges: Edges = "ignore",
+    guided: tuple[int, ...] = (),
     self_loops: bool = True,
     edge_bias: Float[Tensor, "edge head"] | None = None,
     scale: float | None = None,
@@ -45,19 +46,23 @@ def attend(
         window: a query sees no key more than so many places away.
         bias: added to the scores of every pair; see `Bias`.
         edges: "restrict" lets a query see only the sources of the edges that lead to it. Costs
-            grow with the edges, not with the square of the lengths.
-        self_loops: with "restrict", whether a token sees itself although no edge says so.
-        edge_bias: added to the score of each edge's pair, in either mode; repeated edges add up.
+            grow with the edges, not with the square of the lengths. "guide" does so where query
+            or key is of a guided kind; tokens of other kinds see each other without edges
+            (GraphCodeBERT, Guo et al., 2021, section 4.2).
+        guided: with "guide", these kinds, by their numbers in `Layout.kinds`.
+        self_loops: with "restrict" and "guide", whether a token sees itself although no edge says
+            so.
+        edge_bias: added to the score of each edge's pair, in any mode; repeated edges add up.
         scale: factor of the scores; 1 / sqrt(dim) unless given.
         dropout: share of attention weights to drop.
         backend: "grouped" and "padded" rectangles, "varlen" (CUDA, half precision, no bias, no
-            dropout), "flex" (CUDA; on CPU forward only), or what suits. Edges that restrict have
-            a way of their own and ignore it.
+            guide, no dropout), "flex" (CUDA; on CPU forward only), or what suits. Edges that
+            restrict have a way of their own and ignore it.
 
     Raises:
         ValueError: shapes that don't fit the layouts, or options that exclude each other.
     """
-    rule = _checked(q, k, v, layout, memory, causal, window, edges, edge_bias, backend)
+    rule = _checked(q, k, v, layout, memory, causal, window, edges, guided, edge_bias, backend)
     scale = q.shape[2] ** -0.5 if scale is None else scale
     if edges == "restrict":
         return along_edges(
@@ -75,11 +80,15 @@ def attend(
             none = torch.zeros(0, dtype=torch.int64, device=q.device)
             anchor = anchor + bias(none, none, none).sum()
         return q.new_zeros(len(q), q.shape[1], v.shape[2]) + anchor.to(q.dtype)
+    guide = None
+    if edges == "guide":
+        guide = Guide.of(layout, guided, self_loops=self_loops, rule=rule)
     no_edges: Tensor | None = None
     if edge_bias is not None and not len(edge_bias):
         edge_bias, no_edges = None, edge_bias
     if backend == "auto":
-        backend = _suited(q, v, biased=bias is not None or edge_bias is not None, dropout=dropout)
+        plain = bias is None and edge_bias is None and guide is None
+        backend = _suited(q, v, plain=plain, dropout=dropout)
     used_q = q if pairing.query_rows is None else q.index_select(0, pairing.query_rows)
     if pairing.key_rows is not None:
         k, v = k.index_select(0, pairing.key_rows), v.index_select(0, pairing.key_rows)
@@ -91,16 +100,19 @@ def attend(
         from polymodal.attention.flex import by_flex
 
         out = by_flex(
-            used_q, k, v, pairing, layout, rule=rule, bias=bias, edge_bias=edge_bias, scale=scale
-        )
+            used_q, k, v, pairing, layout,
+            rule=rule, guide=guide, bias=bias, edge_bias=edge_bias, scale=scale,
+        )  # fmt: skip
     else:
         out = in_rectangles(
             used_q, k, v, pairing, layout,
-            rule=rule, bias=bias, edge_bias=edge_bias, scale=scale, dropout=dropout,
+            rule=rule, guide=guide, bias=bias, edge_bias=edge_bias, scale=scale, dropout=dropout,
             pad_all=backend == "padded",
         )  # fmt: skip
     if no_edges is not None:
         out = out + no_edges.sum().to(out.dtype)  # zero, for the gradient's sake
+    if guide is not None and guide.blind is not None:  # empty segments apart, rows are the layout's
+        out = out.masked_fill(guide.blind[:, None, None], 0)
     if pairing.query_rows is None:
         return out
     return out.new_zeros(len(q), *out.shape[1:]).index_copy(0, pairing.query_rows, out)
@@ -116,6 +128,7 @@ def attention_maps(
     window: int | None = None,
     bias: Bias | None = None,
     edges: Edges = "ignore",
+    guided: tuple[int, ...] = (),
     self_loops: bool = True,
     edge_bias: Float[Tensor, "edge head"] | None = None,
     scale: float | None = None,
@@ -127,10 +140,12 @@ def attention_maps(
     Raises:
         ValueError: as `attend`.
     """
-    rule = _checked(q, k, k, layout, memory, causal, window, edges, edge_bias, "auto")
+    rule = _checked(q, k, k, layout, memory, causal, window, edges, guided, edge_bias, "auto")
     scale = q.shape[2] ** -0.5 if scale is None else scale
     source = layout if memory is None else memory
-    pairs = values = None
+    pairs = values = guide = None
+    if edges == "guide":
+        guide = Guide.of(layout, guided, self_loops=self_loops, rule=rule)
     if edges == "restrict":
         values, pairs = edge_weights(
             q, k, layout,
@@ -170,21 +185,27 @@ def attention_maps(
                     (first_query + place[:queries])[:, None],
                     first_key + place[:keys],
                 )
-            if not rule.everything:
+            rows = slice(first_query, first_query + queries)
+            if guide is not None:
+                scores = scores.masked_fill(~guide.seen(rows, rule), float("-inf"))
+            elif not rule.everything:
                 seen = rule.allows(place[:queries, None], place[:keys])
                 scores = scores.masked_fill(~seen, float("-inf"))
-            maps.append(scores.softmax(dim=-1) if keys else scores)
+            weights = scores.softmax(dim=-1) if keys else scores
+            if guide is not None and guide.blind is not None:
+                weights = weights.masked_fill(guide.blind[rows, None], 0)
+            maps.append(weights)
         first_query, first_key = first_query + queries, first_key + keys
     return tuple(maps)
 
 
-def _suited(q: Tensor, v: Tensor, *, biased: bool, dropout: float) -> Backend:
+def _suited(q: Tensor, v: Tensor, *, plain: bool, dropout: float) -> Backend:
     """The back end for this device, precision and demand."""
     if q.device.type != "cuda" or dropout:
         return "grouped"
     half = q.dtype in (torch.float16, torch.bfloat16)
     fits = q.shape[2] % 8 == 0 and q.shape[2] <= 256 and q.shape[2] == v.shape[2]
-    if half and fits and not biased:
+    if half and fits and plain:
         return "varlen"
     return "grouped" if q.dtype == torch.float64 else "flex"
 
@@ -198,6 +219,7 @@ def _checked(
     causal: bool,
     window: int | None,
     edges: Edges,
+    guided: tuple[int, ...],
     edge_bias: Tensor | None,
     backend: Backend,
 ) -> Rule:
@@ -212,14 +234,18 @@ def _checked(
                 f"queries have {layout.segments} segments but memory {memory.segments}: "
                 "segment s attends to segment s"
             )
-        if causal or window is not None or edges == "restrict" or edge_bias is not None:
+        if causal or window is not None or edges != "ignore" or edge_bias is not None:
             raise ValueError("causal, window and edges are for self-attention, without memory")
     if window is not None and window < 0:
         raise ValueError(f"window must be 0 or more, got {window}")
     if edges not in get_args(Edges):
-        raise ValueError(f"edges must be 'ignore' or 'restrict', got {edges!r}")
+        raise ValueError(f"edges must be one of {', '.join(get_args(Edges))}, got {edges!r}")
+    if (edges == "guide") != bool(guided):
+        raise ValueError(f"guided kinds and edges 'guide' go together, got {guided} with {edges!r}")
     if backend not in get_args(Backend):
         raise ValueError(f"backend must be one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if edges == "guide" and backend == "varlen":
+        raise ValueError("backend 'varlen' can't be guided by edges: use 'flex' or 'auto'")
     if edge_bias is not None:
         count = 0 if layout.edges is None else layout.edges.shape[1]
         if edge_bias.shape != (count, q.shape[1]):

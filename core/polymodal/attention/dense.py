@@ -1,12 +1,12 @@
 """Attention by `scaled_dot_product_attention` over rectangles of segments, on any device."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from polymodal.attention.pairing import Bucket, Grid, Pairing
-from polymodal.attention.scores import Bias, EdgePairs, Rule
+from polymodal.attention.scores import Bias, EdgePairs, Guide, Rule
 from polymodal.layout import Layout
 
 
@@ -18,6 +18,7 @@ def in_rectangles(
     layout: Layout,
     *,
     rule: Rule,
+    guide: Guide | None,
     bias: Bias | None,
     edge_bias: Float[Tensor, "edge head"] | None,
     scale: float,
@@ -34,7 +35,9 @@ def in_rectangles(
     query_grid, key_grid = pairing.grids(buckets, order)
     if query_grid is not None and key_grid is not None:
         q, k, v = query_grid.spread(q), key_grid.spread(k), key_grid.spread(v)
-    terms = _Terms(pairing, layout, order, query_grid, key_grid, rule, bias, edge_bias, heads)
+    terms = _Terms(
+        pairing, layout, order, query_grid, key_grid, rule, guide, bias, edge_bias, heads
+    )
     outputs = []
     query_cell = key_cell = 0
     for bucket in buckets:
@@ -71,21 +74,24 @@ class _Terms:
         query_grid: Grid | None,
         key_grid: Grid | None,
         rule: Rule,
+        guide: Guide | None,
         bias: Bias | None,
         edge_bias: Tensor | None,
         heads: int,
     ):
         self.pairing = pairing
+        self.layout = layout
         self.order = order
         self.query_grid = query_grid
         self.key_grid = key_grid
         self.rule = rule
+        self.guide = guide
         self.bias = bias
         self.heads = heads
-        self.pairs = None
-        if edge_bias is not None and layout.edges is not None:
-            self.pairs = EdgePairs.of(layout, self_loops=False, rule=rule)
-            self.values = self.pairs.gather(edge_bias)
+        self.values = None
+        if edge_bias is not None:
+            self.values = EdgePairs.of(layout, self_loops=False, rule=rule).gather(edge_bias)
+        if edge_bias is not None or guide is not None:
             self.edge_place = layout.cached(
                 ("edge places", tuple(order), rule), lambda: self._place_edges(layout)
             )
@@ -95,34 +101,27 @@ class _Terms:
 
         Self-attention leaves out only empty segments, so their rows are the layout's own.
         """
-        assert self.pairs is not None
+        pairs = EdgePairs.of(layout, self_loops=False, rule=self.rule)
         slot = torch.empty(len(self.order), dtype=torch.int64)
         slot[torch.tensor(self.order)] = torch.arange(len(self.order))
         slot = slot.to(layout.device)
-        segment = self.pairing.query_segment[self.pairs.query]
-        return slot[segment], layout.within[self.pairs.query], layout.within[self.pairs.key]
+        segment = self.pairing.query_segment[pairs.query]
+        return slot[segment], layout.within[pairs.query], layout.within[pairs.key]
 
     def of(self, bucket: Bucket, query_cell: int, key_cell: int) -> tuple[Tensor | None, bool]:
         """Return the mask or bias of a bucket, and whether plain causality is all it needs."""
         device = self.pairing.device
-        biased = self.bias is not None or self.pairs is not None
+        biased = self.bias is not None or self.values is not None
         # Padding comes last, so causality alone keeps it out of sight.
         hides = bucket.mixed and not (self.rule.causal and self.pairing.same)
-        if not biased and not hides and self.rule.window is None:
+        if not biased and not hides and self.rule.window is None and self.guide is None:
             causal = self.rule.causal
             return None, causal
-        query = torch.arange(bucket.queries, device=device)[:, None]
-        key = torch.arange(bucket.keys, device=device)
-        mask = None
-        if not self.rule.everything:
-            mask = self.rule.allows(query, key)[None, None]  # 1 1 query key
-        if hides:
-            index = self.order[bucket.first : bucket.first + bucket.count]
-            lengths = torch.tensor([self.pairing.keys[s] for s in index], device=device)
-            real = (key < lengths[:, None])[:, None, None]  # segment 1 1 key
-            # A padding query outside the window of every real key would see nothing: it sees its
-            # own place instead, and its output is dropped.
-            mask = real if mask is None else (mask & real) | (query == key)
+        if self.guide is None:
+            mask = self._mask(bucket, hides=hides)
+        else:  # the same in every layer, and costly
+            name = ("guided mask", bucket, self.rule, self.guide.name)
+            mask = self.layout.cached(name, lambda: self._guided(bucket, query_cell, key_cell))
         if not biased:
             return mask, False
         scores = self._edge_scores(bucket)
@@ -139,15 +138,62 @@ class _Terms:
             scores = torch.where(mask, scores, float("-inf"))
         return scores, False
 
-    def _edge_scores(self, bucket: Bucket) -> Tensor | None:
-        if self.pairs is None:
-            return None
+    def _mask(self, bucket: Bucket, *, hides: bool) -> Bool[Tensor, "_segment 1 _query key"] | None:
+        """What the rule lets a query see, without padding if that `hides`; None for all."""
+        device = self.pairing.device
+        query = torch.arange(bucket.queries, device=device)[:, None]
+        key = torch.arange(bucket.keys, device=device)
+        mask = None
+        if not self.rule.everything:
+            mask = self.rule.allows(query, key)[None, None]
+        if hides:
+            real = self._real(bucket)
+            # A padding query outside the window of every real key would see nothing: it sees its
+            # own place instead, and its output is dropped.
+            mask = real if mask is None else (mask & real) | (query == key)
+        return mask
+
+    def _real(self, bucket: Bucket) -> Bool[Tensor, "segment 1 1 key"]:
+        device = self.pairing.device
+        index = self.order[bucket.first : bucket.first + bucket.count]
+        lengths = torch.tensor([self.pairing.keys[s] for s in index], device=device)
+        return (torch.arange(bucket.keys, device=device) < lengths[:, None])[:, None, None]
+
+    def _guided(
+        self, bucket: Bucket, query_cell: int, key_cell: int
+    ) -> Bool[Tensor, "segment 1 query key"]:
+        guide = self.guide
+        assert guide is not None
+        query = self._rows(bucket, query_cell, queries=True)[:, None, :, None]
+        key = self._rows(bucket, key_cell, queries=False)[:, None, None, :]
+        mask = guide.free[query] & guide.free[key]
+        if not self.rule.everything:
+            mask &= self.rule.allows(self.layout.within[query], self.layout.within[key])
+        cell, cells = self._edge_cells(bucket)
+        along = torch.zeros(cells + 1, dtype=torch.bool, device=mask.device)
+        mask |= along.index_fill(0, cell, True)[:-1].view_as(mask)
+        mask |= guide.own[query] & (query == key)
+        # Padding sees its own place: a row that sees nothing would be no number.
+        real = self._real(bucket)
+        own = torch.eye(bucket.queries, dtype=torch.bool, device=mask.device)
+        return (mask & real) | (own & ~real)
+
+    def _edge_cells(self, bucket: Bucket) -> tuple[Int[Tensor, " pair"], int]:
+        """The cell of each edge pair in a bucket's rectangles, and how many cells there are.
+
+        Pairs of other buckets have the cell past the last.
+        """
         slot, query, key = self.edge_place
         size = bucket.queries * bucket.keys
         inside = (slot >= bucket.first) & (slot < bucket.first + bucket.count)
         cell = (slot - bucket.first) * size + query * bucket.keys + key
-        cell = torch.where(inside, cell, bucket.count * size)  # one spare cell for the others
-        flat = self.values.new_zeros(bucket.count * size + 1, self.heads)
+        return torch.where(inside, cell, bucket.count * size), bucket.count * size
+
+    def _edge_scores(self, bucket: Bucket) -> Tensor | None:
+        if self.values is None:
+            return None
+        cell, cells = self._edge_cells(bucket)
+        flat = self.values.new_zeros(cells + 1, self.heads)
         flat = flat.index_add(0, cell, self.values)[:-1]
         shape = (bucket.count, bucket.queries, bucket.keys, self.heads)
         return flat.reshape(shape).permute(0, 3, 1, 2).contiguous()

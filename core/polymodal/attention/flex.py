@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polymodal.attention.pairing import Pairing
-from polymodal.attention.scores import Bias, EdgePairs, Rule
+from polymodal.attention.scores import Bias, EdgePairs, Guide, Rule
 from polymodal.layout import Layout
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def by_flex(
     layout: Layout,
     *,
     rule: Rule,
+    guide: Guide | None,
     bias: Bias | None,
     edge_bias: Float[Tensor, "edge head"] | None,
     scale: float,
@@ -47,7 +48,7 @@ def by_flex(
         k.transpose(0, 1)[None],
         v.transpose(0, 1)[None],
         score_mod=_score_mod(pairing, layout, rule, bias, edge_bias),
-        block_mask=_block_mask(pairing, rule),
+        block_mask=_block_mask(pairing, layout, rule, guide),
         scale=scale,
     )
     return out[0].transpose(0, 1)
@@ -92,6 +93,14 @@ def _edge_table(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A row of biases for each pair of each segment, and how to find a pair's row."""
     pairs = EdgePairs.of(layout, self_loops=False, rule=rule)
+    first, within, cells = _cells(pairing, layout)
+    table = edge_bias.new_zeros(cells, edge_bias.shape[1])
+    table = table.index_add(0, first[pairs.query] + within[pairs.key], pairs.gather(edge_bias))
+    return first, within, table
+
+
+def _cells(pairing: Pairing, layout: Layout) -> tuple[Tensor, Tensor, int]:
+    """Number the pairs of every segment: that of (query, key) is first[query] + within[key]."""
 
     def places() -> tuple[Tensor, Tensor, int]:
         # Self-attention leaves out only empty segments, so its rows are the layout's own.
@@ -101,24 +110,21 @@ def _edge_table(
         first = start[pairing.query_segment] + within * length[pairing.query_segment]
         return first, within, sum(size * size for size in pairing.queries)
 
-    first, within, cells = layout.cached("edge table", places)
-    table = edge_bias.new_zeros(cells, edge_bias.shape[1])
-    table = table.index_add(0, first[pairs.query] + within[pairs.key], pairs.gather(edge_bias))
-    return first, within, table
+    return layout.cached("edge table", places)
 
 
 def _all_rows(rows: Tensor | None, total: int, device: torch.device) -> Tensor:
     return torch.arange(total, device=device) if rows is None else rows
 
 
-def _block_mask(pairing: Pairing, rule: Rule) -> "BlockMask":
-    name = (rule.causal, rule.window)
+def _block_mask(pairing: Pairing, layout: Layout, rule: Rule, guide: Guide | None) -> "BlockMask":
+    name = (rule, None if guide is None else guide.name)
     if name not in pairing.masks:
-        pairing.masks[name] = _make_mask(pairing, rule)
+        pairing.masks[name] = _make_mask(pairing, layout, rule, guide)
     return pairing.masks[name]
 
 
-def _make_mask(pairing: Pairing, rule: Rule) -> "BlockMask":
+def _make_mask(pairing: Pairing, layout: Layout, rule: Rule, guide: Guide | None) -> "BlockMask":
     """The tiles that hold a pair of one segment.
 
     Segments lie end to end, so the tiles of a row of tiles are one stretch and follow from the
@@ -146,6 +152,8 @@ def _make_mask(pairing: Pairing, rule: Rule) -> "BlockMask":
             return same
         return same & rule.allows(query_place[query], key_place[key])
 
+    if guide is not None:
+        seen = _guided(seen, pairing, layout, guide)
     return BlockMask.from_kv_blocks(
         counts[None, None],
         indices.to(torch.int32)[None, None].contiguous(),
@@ -153,3 +161,22 @@ def _make_mask(pairing: Pairing, rule: Rule) -> "BlockMask":
         mask_mod=seen,
         seq_lengths=(queries, keys),
     )
+
+
+def _guided(
+    seen: Callable[..., Tensor], pairing: Pairing, layout: Layout, guide: Guide
+) -> Callable[..., Tensor]:
+    """What a query may see where edges guide it: free pairs by `seen`, others by a table."""
+    first, within, cells = _cells(pairing, layout)
+    free, segment = guide.free, pairing.query_segment
+    table = torch.zeros(cells, dtype=torch.bool, device=free.device)
+    table[first[guide.pairs.query] + within[guide.pairs.key]] = True
+    table[first + within] |= guide.own
+
+    def guided(b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        # Pairs of two segments are looked up all the same: keep them in the table.
+        along = table[(first[query] + within[key]).clamp(max=cells - 1)]
+        along = along & (segment[query] == segment[key])
+        return along | (free[query] & free[key] & seen(b, head, query, key))
+
+    return guided

@@ -1,5 +1,6 @@
 """Which rows meet in attention, and how segments are grouped into rectangles for dense kernels."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -136,7 +137,7 @@ class Pairing:
         return queries, queries if self.same else self.key_offsets.to(torch.int32)
 
     @cached_property
-    def masks(self) -> dict[tuple[bool, int | None], Any]:
+    def masks(self) -> dict[Hashable, Any]:
         """FlexAttention's block masks made so far, by rule."""
         return {}
 

@@ -85,3 +85,51 @@ class EdgePairs:
         """Add up values of edges to one of each pair; zero for a self-loop that is no edge."""
         total = values.new_zeros(len(self.query) + 1, values.shape[1])  # the last takes the barred
         return total.index_add(0, self.pair % len(total), values)[:-1]
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """Which tokens meet others along edges alone; all the rest meet as the rule says."""
+
+    kinds: tuple[int, ...]  # whose tokens are guided
+    self_loops: bool
+    free: Bool[Tensor, " token"]  # of other kinds
+    own: Bool[Tensor, " token"]  # sees itself although no edge says so
+    blind: Bool[Tensor, " token"] | None  # sees nothing: scored against itself, then set to zero
+    pairs: EdgePairs
+
+    @classmethod
+    def of(cls, layout: Layout, kinds: tuple[int, ...], *, self_loops: bool, rule: Rule) -> "Guide":
+        """Return the guide, made once a layout; waits for the device that once."""
+        name = ("guide", kinds, self_loops, rule)
+        return layout.cached(name, lambda: cls._make(layout, kinds, self_loops, rule))
+
+    @classmethod
+    def _make(cls, layout: Layout, kinds: tuple[int, ...], self_loops: bool, rule: Rule) -> "Guide":
+        pairs = EdgePairs.of(layout, self_loops=False, rule=rule)
+        of_token = layout.kinds
+        if of_token is None:
+            of_token = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
+        free = torch.isin(of_token, torch.tensor(kinds, device=layout.device), invert=True)
+        if self_loops:
+            return cls(kinds, self_loops, free, ~free, None, pairs)
+        blind = (~free).index_fill(0, pairs.query, False)
+        return cls(kinds, self_loops, free, blind, blind, pairs)
+
+    def seen(self, rows: slice, rule: Rule) -> Bool[Tensor, "row row"]:
+        """Return which of these rows, a whole segment, each of them sees, a blind one itself."""
+        free, own = self.free[rows], self.own[rows]
+        grid = free[:, None] & free
+        if not rule.everything:
+            place = torch.arange(len(free), device=free.device)
+            grid &= rule.allows(place[:, None], place)
+        first, end = torch.searchsorted(self.pairs.query, torch.tensor([rows.start, rows.stop],
+                                        device=free.device)).tolist()  # fmt: skip
+        query, key = self.pairs.query[first:end], self.pairs.key[first:end]
+        grid[query - rows.start, key - rows.start] = True
+        return grid | own.diag()
+
+    @property
+    def name(self) -> tuple[tuple[int, ...], bool]:
+        """What tells it from other guides of the same layout and rule."""
+        return self.kinds, self.self_loops

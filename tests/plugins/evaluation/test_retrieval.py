@@ -12,6 +12,7 @@ from polymodal_evaluation.retrieval import (
     chance_recall,
     group_numbers,
     hit_ranks,
+    reciprocal,
 )
 
 WAYS = ("image>text", "text>image")
@@ -158,3 +159,12 @@ def test_no_pairs_and_spaces_that_differ_are_one_clear_line():
 def test_bad_options_are_refused(options):
     with pytest.raises(ValueError, match="must|nothing to measure"):
         Retrieval(**{"streams": ("image", "text"), "source": "emoji", **options})
+
+
+def test_a_rank_past_the_last_that_counts_scores_nothing():
+    assert reciprocal(np.array([1, 2, 3]), 2).tolist() == [1, 0.5, 0]
+    assert reciprocal(np.array([1, 2, 4]), None).tolist() == [1, 0.5, 0.25]
+    # of 3 candidates with one hit each rank is as likely
+    assert chance_mrr(3, np.array([1]), last=2) == pytest.approx((1 + 1 / 2) / 3)
+    with pytest.raises(ValueError, match="mrr must be true, false or a rank"):
+        Retrieval(("image", "text"), "emoji", mrr=-1)
