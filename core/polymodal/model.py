@@ -1,6 +1,7 @@
 """PretrainingModel: encoders, shared modules and objectives as one plain module."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import torch
@@ -198,7 +199,7 @@ class PretrainingModel(nn.Module):
             name: tokenizers[name].finish(tokens) if name in tokenizers else tokens
             for name, tokens in batch.streams.items()
         }
-        return Batch(streams, batch.samples, batch.keys, batch.sources, batch.fields, batch.skipped)
+        return replace(batch, streams=streams)
 
     def forget_absent(self, present: Iterable[str], objectives: Iterable[str]) -> None:
         """Drop the gradients of parts that no token of a step could reach.

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from polymodal.component import TokenSpec
-from polymodal.layout import Layout
+from polymodal.layout import Layout, ranges
 
 Reduce = Literal["mean", "sum", "max", "first"]
 
@@ -66,6 +66,16 @@ class Tokens:
         """Drop tokens: by mask (waits for the device), or by index with the new lengths."""
         layout, rows = self.layout.kept(keep, lengths)
         return self.with_rows(self.rows[rows], layout)
+
+    def only(self, samples: Sequence[bool]) -> "Tokens":
+        """Return the batch as if the samples that are not marked lacked the stream."""
+        layout = self.layout
+        lengths = [
+            length if samples[owner] else 0
+            for owner, length in zip(layout.owners, layout.lengths, strict=True)
+        ]
+        counts = torch.tensor(lengths, dtype=torch.int64).to(layout.device, non_blocking=True)
+        return self.keep(ranges(layout.offsets[:-1], counts, sum(lengths)), lengths)
 
     @staticmethod
     def stack(items: Sequence["Tokens"]) -> "Tokens":
