@@ -45,6 +45,16 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_evaluation.held_out:HeldOut",
         "an objective's own loss and metrics on samples it was not trained on",
     )
+    registry.evaluation(
+        "classes",
+        "polymodal_evaluation.classes:Classes",
+        "classes that an objective predicts: accuracy and macro F1",
+    )
+    registry.evaluation(
+        "texts",
+        "polymodal_evaluation.texts:Texts",
+        "texts that an objective writes: exact match and BLEU",
+    )
     registry.encoder(
         "raw",
         "polymodal_evaluation.raw:Raw",

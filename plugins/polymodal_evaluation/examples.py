@@ -26,5 +26,13 @@ def examples() -> list[Example]:
             {"streams": ["patches", "words"], "source": "toy", "mrr": True},
         ),
         Example("evaluation.zero_shot", "evaluation", {**one, **words}),
+        Example(
+            "evaluation.classes", "evaluation",
+            {"objective": "checked", "source": "toy", "label": "name"},
+        ),
+        Example(
+            "evaluation.texts", "evaluation",
+            {"objective": "checked", "source": "toy", "reference": "name"},
+        ),
         Example("evaluation.held_out", "evaluation", {"objective": "checked", "source": "toy"}),
     ]  # fmt: skip
