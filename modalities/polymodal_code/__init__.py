@@ -27,6 +27,14 @@ def polymodal_register(registry: "Registry") -> None:
     registry.tokenizer(
         "bpe", "polymodal_code.byte_pairs:CodeBytePairs", "byte-level BPE, learned or loaded"
     )
+    registry.reader(
+        "diff", "polymodal_code.diff:DiffReader", "unified diffs, with the file they change"
+    )
+    registry.tokenizer(
+        "diff",
+        "polymodal_code.diff_tokens:DiffTokenizer",
+        "byte-level BPE of changed lines, each with its tag, and of comments",
+    )
     registry.encoder(
         "transformer",
         "polymodal.transformer_encoder:TransformerEncoder",
