@@ -50,6 +50,11 @@ def polymodal_register(registry: "Registry") -> None:
         "predict hidden ids: tokens, whole words or spans; also given other streams",
     )
     registry.objective(
+        "kind",
+        "polymodal_masking.kind:MaskedKind",
+        "hide all tokens of a kind, the tags of a diff's lines say, and predict them",
+    )
+    registry.objective(
         "mae",
         "polymodal_masking.mae:MaskedAutoencoder",
         "encode the visible tokens alone, rebuild the hidden values with a light decoder",

@@ -14,6 +14,7 @@ def examples() -> list[Example]:
         *(Example("masking.tokens", "objective", {**words, "units": units})
           for units in ("token", "word", "span")),
         Example("masking.tokens", "objective", {**words, "given": ["patches"], **given}),
+        Example("masking.kind", "objective", {"stream": "words", "kind": "content"}),
         Example("masking.mae", "objective", {"stream": "patches"}),
         Example("masking.mae", "objective", {"stream": "clips", "shape": "tube", "decode": 0.5}),
         Example("masking.cross_view", "objective", {**views, "ratio": 0.5}),
