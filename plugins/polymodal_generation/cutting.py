@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -76,6 +77,7 @@ def cut_out(
     return source, Tokens(written.to(layout.device), ids=target)
 
 
+@cache
 def span_chance(ratio: float, mean: float) -> float:
     """Return how likely a span must begin at each token, for a share `ratio` to be hidden.
 
