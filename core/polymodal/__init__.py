@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         TokenSpec,
     )
     from polymodal.encoder import NO_TAPS, Encoder, Fusion, Taps
-    from polymodal.evaluation import Evaluation, Features, Probe, Score
+    from polymodal.evaluation import Evaluation, Features, Predictions, Probe, Score
     from polymodal.layout import Layout
     from polymodal.method import Method, Tracker
     from polymodal.model import PretrainingModel
-    from polymodal.objective import Comparison, Loss, Objective, View
+    from polymodal.objective import Comparison, Loss, Objective, Predicted, View
     from polymodal.plugins import Registry
     from polymodal.run import Run, load
     from polymodal.source import Source
@@ -54,12 +54,13 @@ _HOME = {
     "ObjectiveName": "component", "SourceName": "component", "StreamInfo": "component",
     "StreamName": "component", "TokenSpec": "component",
     "NO_TAPS": "encoder", "Encoder": "encoder", "Fusion": "encoder", "Taps": "encoder",
-    "Evaluation": "evaluation", "Features": "evaluation", "Probe": "evaluation",
-    "Score": "evaluation",
+    "Evaluation": "evaluation", "Features": "evaluation",
+    "Predictions": "evaluation", "Probe": "evaluation", "Score": "evaluation",
     "Layout": "layout",
     "Method": "method", "Tracker": "method",
     "PretrainingModel": "model",
-    "Comparison": "objective", "Loss": "objective", "Objective": "objective", "View": "objective",
+    "Comparison": "objective", "Loss": "objective", "Objective": "objective",
+    "Predicted": "objective", "View": "objective",
     "Registry": "plugins",
     "Run": "run", "load": "run",
     "Source": "source",
@@ -75,10 +76,10 @@ __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
     "Batch", "Comparison", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath",
     "FolderPath", "FromRun", "Fusion", "Layout", "Loss", "Method", "ModuleName", "NO_TAPS", "Need",
-    "Objective", "ObjectiveName", "PretrainingModel", "Probe", "Reader", "Registry", "Run", "Score",
-    "Skipped", "Source", "SourceName", "Step", "StreamInfo", "StreamName", "Taps", "Teacher",
-    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
-    "attend", "load",
+    "Objective", "ObjectiveName", "Predicted", "Predictions", "PretrainingModel", "Probe", "Reader",
+    "Registry", "Run", "Score", "Skipped", "Source", "SourceName", "Step", "StreamInfo",
+    "StreamName", "Taps", "Teacher", "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer",
+    "TransformerEncoder", "View", "attend", "load",
 ]  # fmt: skip
 
 

@@ -31,6 +31,8 @@ class Batch:
     sources: tuple[str, ...] = ()  # the data source of each sample
     fields: Mapping[str, tuple[object, ...]] = field(default_factory=dict)  # labels and the like
     skipped: tuple[Skipped, ...] = ()
+    dealt: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    # dealt: which samples are whose, for objectives of a group; every sample is the others'
 
     def __post_init__(self) -> None:
         for name, tokens in self.streams.items():

@@ -15,6 +15,7 @@ from torch import nn
 
 from polymodal.component import Need, StreamInfo, TokenSpec
 from polymodal.config import Config, Slot, TrainedSlot, words
+from polymodal.dealing import Hand
 from polymodal.encoder import Encoder, Fusion
 from polymodal.errors import DataError, PluginError, PolymodalError, nearest
 from polymodal.evaluation import Evaluation
@@ -464,6 +465,16 @@ class Builder:
         names = {slot.use.partition(".")[0] for _, slot in self.config.slots().values()}
         plugins = [self.plugins.get(name) for name in sorted(names)]
         return [Requirement(p.name, p.distribution, p.version, p.interface) for p in plugins]
+
+
+def groups_of(model: PretrainingModel, config: Config) -> dict[str, dict[str, Hand]]:
+    """Return the objectives of each group, by which a step's samples are dealt out."""
+    groups: dict[str, dict[str, Hand]] = {}
+    for name, slot in config.objectives.items():
+        if slot.group is not None:
+            hand = Hand(slot.share or 1.0, tuple(model.objective(name).needs()))
+            groups.setdefault(slot.group, {})[name] = hand
+    return groups
 
 
 def fields_of(model: PretrainingModel) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class ObjectiveSlot(TrainedSlot):
 
     weight: float = Field(1.0, ge=0)
     batch_size: int | None = Field(None, ge=1)  # of its steps; with trainer.objectives: one
+    group: str | None = None  # each sample goes to one objective of those with the same group
+    share: float | None = Field(None, gt=0)  # of the group's samples, relative to the others; or 1
 
 
 class StreamConfig(Section):
@@ -617,6 +619,18 @@ def _check_whole(config: Config) -> list[Problem]:
                         "trainer.objectives to one",
                     )
                 )
+        if slot.group is None and slot.share is not None:
+            problems.append(
+                (f"objectives.{name}.share", "is a share of a group's samples: give it a group too")
+            )
+        if slot.group is not None and config.trainer.objectives == "one":
+            problems.append(
+                (
+                    f"objectives.{name}.group",
+                    "with trainer.objectives one, a step has one objective and every sample is its "
+                    "own; remove one of the two",
+                )
+            )
     if config.data.tokens is None:
         for where, size in sizes.items():
             if size % config.trainer.accumulate:

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from polymodal.batch import Batch
-from polymodal.build import fields_of, views_of
+from polymodal.build import fields_of
 from polymodal.component import TokenSpec
 from polymodal.config import Config
 from polymodal.errors import ConfigError
@@ -241,7 +241,7 @@ def _batch(
         # Evenly over the batch, so that every micro-batch has its share.
         filled = [int((i + 1) * one.share) > int(i * one.share) for i in range(samples)]
         streams[name] = _made_up(spec, [one.tokens if has else 0 for has in filled], mode)
-    streams |= {name: streams[view.stream] for name, view in views_of(model).items()}
+    streams |= {name: streams[view.stream] for name, view in model.views().items()}
     fields = dict.fromkeys(fields_of(model), (None,) * samples)
     return Batch(streams, samples, torch.arange(samples), fields=fields)
 

@@ -34,6 +34,15 @@ class Features:
     fields: Mapping[str, Sequence[Any]]
 
 
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What an objective predicts of a split, one value a sample, and the sample's fields."""
+
+    values: Sequence[Any]
+    rows: np.ndarray  # index of each sample within the split, ascending
+    fields: Mapping[str, Sequence[Any]]
+
+
 class Probe(Protocol):
     """What an evaluation may ask of a model: vectors, never gradients."""
 
@@ -66,6 +75,9 @@ class Probe(Protocol):
         self, objective: str, *, source: str, split: Split
     ) -> Mapping[str, tuple[float, float]]:
         """Return an objective's "loss" and metrics over a split, each as sum and count."""
+
+    def predictions(self, objective: str, *, source: str, split: Split) -> Predictions:
+        """Return what an objective predicts of the samples of a split: classes, texts."""
 
 
 class Evaluation(ABC):

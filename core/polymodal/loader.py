@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from polymodal.batch import Batch, Skipped
+from polymodal.dealing import Hand, deal
 from polymodal.errors import UnreadableError
 from polymodal.evaluation import Split
 from polymodal.noise import hash_words, mix
@@ -93,6 +94,7 @@ class PackedDataset(Dataset[Batch]):
         split: which rows are meant.
         views: further copies of streams, by "objective/name".
         fields: fields of the sample to hand on as they are.
+        groups: objectives among which samples are dealt, by group.
         seed: of random augmentation; None turns it off.
     """
 
@@ -104,6 +106,7 @@ class PackedDataset(Dataset[Batch]):
         split: Split = "train",
         views: Mapping[str, View] | None = None,
         fields: Sequence[str] = (),
+        groups: Mapping[str, Mapping[str, Hand]] | None = None,
         seed: int | None = None,
     ):
         self.sources = list(sources)
@@ -111,6 +114,7 @@ class PackedDataset(Dataset[Batch]):
         self.split = split
         self.views = dict(views or {})
         self.fields = tuple(fields)
+        self.groups = dict(groups or {})
         self.seed = seed
 
     def __getitem__(self, refs: Refs) -> Batch:
@@ -144,8 +148,12 @@ class PackedDataset(Dataset[Batch]):
             name: self._encode(name, stream, [raw[name] for raw in raws], keys)
             for name, stream in self.streams.items()
         }
+        present = {name: tokens.layout.present for name, tokens in streams.items()}
+        dealt = deal(self.groups, present, keys, seed=self.seed or 0)
         for name, view in self.views.items():
-            streams[name] = self._view(name, view, samples, raws, keys)
+            own = dealt.get(name.partition("/")[0], (True,) * len(refs))
+            seen = [raw[view.stream] if mine else [] for raw, mine in zip(raws, own, strict=True)]
+            streams[name] = self._view(name, view, samples, seen, keys)
         return Batch(
             streams,
             len(refs),
@@ -153,6 +161,7 @@ class PackedDataset(Dataset[Batch]):
             tuple(self.sources[s].name for s in refs.source),
             {field: tuple(sample.get(field) for sample in samples) for field in self.fields},
             tuple(skipped),
+            dealt,
         )
 
     def _keys(self, refs: Refs) -> np.ndarray:
@@ -184,18 +193,18 @@ class PackedDataset(Dataset[Batch]):
         name: str,
         view: View,
         samples: Sequence[Sample],
-        raws: Sequence[Mapping[str, list[Any]]],
+        raws: Sequence[list[Any]],
         keys: np.ndarray,
     ) -> Tokens:
         stream = self.streams[view.stream]
         word = hash_words(self.seed or 0, name, "view")
         made = []
         for sample, raw, key in zip(samples, raws, keys, strict=True):
-            generators = _Generators([(int(key) ^ word) + n for n in range(len(raw[view.stream]))])
+            generators = _Generators([(int(key) ^ word) + n for n in range(len(raw))])
             made.append(
                 [
                     None if item is None else view.make(item, sample, generator)
-                    for item, generator in zip(raw[view.stream], generators, strict=True)
+                    for item, generator in zip(raw, generators, strict=True)
                 ]
             )
         return self._encode(name, stream, made, keys)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.component import Need
-from polymodal.tokens import Encoded
+from polymodal.errors import DataError
+from polymodal.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:
     from polymodal.model import PretrainingModel
@@ -42,6 +43,15 @@ class Phase:
     parameters: Sequence[nn.Parameter]
     updates: int = 1  # a step
     learning_rate: float | None = None  # the optimizer's unless given; follows its schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What an objective says of some samples of a batch: a value each."""
+
+    rows: Sequence[int]  # samples of the batch
+    values: Sequence[Any] | Tokens  # with tokens, a segment each
+    stream: str | None = None  # of tokens: whose tokenizer makes values of them
 
 
 def unchanged(raw: Any, sample: Mapping[str, Any], generator: np.random.Generator) -> Any:
@@ -127,6 +137,14 @@ class Objective(nn.Module, ABC):
     def beside(self, stream: str) -> tuple[str, ...]:
         """Return the sample's other streams that `represent` takes in; none by default."""
         return ()
+
+    def predictions(self, step: "Step") -> Predicted:
+        """Return what it predicts of samples, classes or texts, without looking at their labels.
+
+        Raises:
+            DataError: it predicts nothing of the kind.
+        """
+        raise DataError(f"{type(self).__name__} has no predictions to evaluate")
 
     def phases(self) -> Mapping[str, Phase]:
         """Return updates to make before the step's own, by name; asked once, when training starts.

@@ -81,7 +81,7 @@ class Optimization:
 
     def apply(self, batches: Sequence[Batch], names: Sequence[str]) -> Tensor:
         """Clip the gradients, move the weights, and return the gradients' norm before clipping."""
-        self.model.forget_absent(self._present(batches), names)
+        self.model.forget_absent(*self._present(batches, names))
         return self._update("main")
 
     def _schedule(self, number: int, total: int) -> None:
@@ -198,11 +198,17 @@ class Optimization:
         each = [torch.as_tensor(c, dtype=torch.float64).to(self.device) for c in counts.values()]
         return dict(zip(counts, sum_over_ranks(torch.stack(each)).unbind(), strict=True))
 
-    def _present(self, batches: Sequence[Batch]) -> list[str]:
+    def _present(
+        self, batches: Sequence[Batch], names: Sequence[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return the streams that had tokens and the objectives that had samples, on any rank."""
         streams = list(self.model.streams)
         flags = [any(b.streams[s].layout.tokens > 0 for b in batches) for s in streams]
+        flags += [any(any(b.dealt.get(name, (True,))) for b in batches) for name in names]
         found = any_over_ranks(flags, self.device)
-        return [s for s, flag in zip(streams, found, strict=True) if flag]
+        kept = [part for part, flag in zip([*streams, *names], found, strict=True) if flag]
+        had = sum(found[: len(streams)])
+        return kept[:had], kept[had:]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the optimisers' averages: "optimizer/<optimiser>/<parameter>/<entry>"."""

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from polymodal.batch import Batch
 from polymodal.errors import DataError, UnreadableError, nearest
-from polymodal.evaluation import Each, Evaluation, Features, Score, Split
+from polymodal.evaluation import Each, Evaluation, Features, Predictions, Score, Split
 from polymodal.loader import PackedDataset, StreamReading, in_order, load_batches
 from polymodal.model import PretrainingModel
+from polymodal.sampling import Refs
 from polymodal.splits import SplitSource
+from polymodal.step import Step
 from polymodal.tokens import Tokens
 
 
@@ -130,20 +133,12 @@ class ModelProbe:
         Raises:
             DataError: no such source, or an empty split.
         """
-        task = self.model.objective(objective)
-        readings = {stream: self._reading(stream) for stream in task.needs()}
-        views = {f"{objective}/{name}": view for name, view in task.views().items()}
-        found = self._source(source, split)
-        dataset = PackedDataset([found], readings, split=split, views=views, fields=task.fields())
         sums: dict[str, tuple[float, float]] = {}
+        fields = self.model.objective(objective).fields()
         with self._evaluating():
-            for batch in load_batches(
-                dataset, in_order([found.size(split)], self.batch_size), workers=self.workers
-            ):
-                tokenizers = {name: reading.tokenizer for name, reading in readings.items()}
-                moved = self.model.finish(batch.to(self.device), tokenizers)
+            for _, batch in self._batches(objective, source, split, fields):
                 with torch.enable_grad():  # an objective may take inner gradients
-                    loss = self.model(moved, seed=self.seed, objectives=[objective])[objective]
+                    loss = self.model(batch, seed=self.seed, objectives=[objective])[objective]
                 for name, (total, count) in {
                     "loss": (loss.total, loss.count),
                     **loss.metrics,
@@ -151,6 +146,47 @@ class ModelProbe:
                     old = sums.get(name, (0.0, 0.0))
                     sums[name] = (old[0] + float(total), old[1] + float(count))
         return sums
+
+    def predictions(self, objective: str, *, source: str, split: Split) -> Predictions:
+        """Return what an objective predicts of the samples of a split: classes, texts.
+
+        Raises:
+            DataError: no such source, an empty split, or an objective that predicts nothing.
+        """
+        task = self.model.objective(objective)
+        fields = self._source(source, split).fields()
+        values: list[Any] = []
+        rows: list[int] = []
+        kept: dict[str, list[Any]] = {field: [] for field in fields}
+        with self._evaluating():
+            for refs, batch in self._batches(objective, source, split, fields):
+                step = Step(self.model, batch, seed=self.seed)
+                step.objective = objective
+                found = task.predictions(step)
+                if isinstance(found.values, Tokens):
+                    assert found.stream is not None
+                    values += self._reading(found.stream).tokenizer.decode(found.values)
+                else:
+                    values += found.values
+                rows += refs.index[list(found.rows)].tolist()
+                for field in fields:
+                    kept[field] += [batch.fields[field][row] for row in found.rows]
+        return Predictions(values, np.array(rows, dtype=np.int64), kept)
+
+    def _batches(
+        self, objective: str, name: str, split: Split, fields: Sequence[str]
+    ) -> Iterator[tuple[Refs, Batch]]:
+        """Yield the samples of a split in order, as an objective reads them, on the device."""
+        task = self.model.objective(objective)
+        readings = {stream: self._reading(stream) for stream in task.needs()}
+        views = {f"{objective}/{name}": view for name, view in task.views().items()}
+        source = self._source(name, split)
+        dataset = PackedDataset([source], readings, split=split, views=views, fields=fields)
+        tokenizers = {name: reading.tokenizer for name, reading in readings.items()}
+        refs = list(in_order([source.size(split)], self.batch_size))
+        batches = load_batches(dataset, refs, workers=self.workers)
+        for part, batch in zip(refs, batches, strict=True):
+            yield part, self.model.finish(batch.to(self.device), tokenizers)
 
     def size(self, source: str, split: Split) -> int:
         """Return how many rows a split has.

@@ -41,7 +41,8 @@ class Step:
         self.seed = seed
         self.repeat = repeat  # of a phase's updates within the step: each draws its own noise
         self.objective = ""  # the name of the one at work: two of a kind draw different noise
-        self._encoded: dict[tuple[str, Taps], Encoded] = {}
+        self._own: dict[tuple[str, str], Tokens] = {}  # of samples dealt to an objective
+        self._encoded: dict[tuple[str, Taps, str], Encoded] = {}
 
     @property
     def training(self) -> bool:
@@ -54,8 +55,17 @@ class Step:
         return min(self.number / self.total, 1.0) if self.total else 0.0
 
     def tokens(self, stream: str) -> Tokens:
-        """Return the tokens of a stream, or of a view "objective/name"."""
-        return self.batch.streams[stream]
+        """Return the tokens of a stream, or of a view "objective/name".
+
+        An objective of a group finds the streams of the samples it was not dealt absent.
+        """
+        own = self.batch.dealt.get(self.objective)
+        if own is None:
+            return self.batch.streams[stream]
+        key = (stream, self.objective)
+        if key not in self._own:
+            self._own[key] = self.batch.streams[stream].only(own)
+        return self._own[key]
 
     def encoder(self, stream: str) -> Encoder:
         """Return the encoder of a stream."""
@@ -63,7 +73,7 @@ class Step:
 
     def encode(self, stream: str, *, taps: Taps = NO_TAPS) -> Encoded:
         """Return the encoded stream, computed once a step for each choice of taps."""
-        key = (stream, taps)
+        key = (stream, taps, self.objective if self.objective in self.batch.dealt else "")
         if key not in self._encoded:
             self._encoded[key] = self.encode_tokens(stream, self.tokens(stream), taps=taps)
         return self._encoded[key]
@@ -83,8 +93,12 @@ class Step:
         return [row for row in range(self.batch.samples) if all(p[row] for p in present)]
 
     def labels(self, field: str) -> tuple[object, ...]:
-        """Return a field of each sample, None where it is missing."""
-        return self.batch.fields[field]
+        """Return a field of each sample, None where it is missing or another objective's."""
+        values = self.batch.fields[field]
+        own = self.batch.dealt.get(self.objective)
+        if own is None:
+            return values
+        return tuple(v if mine else None for v, mine in zip(values, own, strict=True))
 
     def uniform(self, name: str, tokens: Tokens) -> Float[Tensor, " token"]:
         """Return noise in [0, 1) for each token of this batch's samples, in order.

@@ -68,6 +68,16 @@ class Tokens:
         layout, rows = self.layout.kept(keep, lengths)
         return self.with_rows(self.rows[rows], layout)
 
+    def only(self, samples: Sequence[bool]) -> "Tokens":
+        """Return the batch as if the samples that are not marked lacked the stream."""
+        layout = self.layout
+        lengths = [
+            length if samples[owner] else 0
+            for owner, length in zip(layout.owners, layout.lengths, strict=True)
+        ]
+        counts = torch.tensor(lengths, dtype=torch.int64).to(layout.device, non_blocking=True)
+        return self.keep(ranges(layout.offsets[:-1], counts, sum(lengths)), lengths)
+
     @staticmethod
     def stack(items: Sequence["Tokens"]) -> "Tokens":
         """Return one batch with the samples of all."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polymodal.average import WeightAverage
 from polymodal.batch import Batch
-from polymodal.build import Builder, fields_of
+from polymodal.build import Builder, fields_of, groups_of
 from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from polymodal.config import Config
 from polymodal.device import choose_device
@@ -226,6 +226,7 @@ class Training:
             self.builder.readings,
             views=self.model.views(),
             fields=fields_of(self.model),
+            groups=groups_of(self.model, config),
             seed=config.seed,
         )
         lengths, window, budget = None, config.data.group_by_length, config.data.tokens

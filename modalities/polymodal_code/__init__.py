@@ -35,6 +35,14 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_code.flow_tokens:DataFlowTokens",
         "a text, code and the nodes of its data flow, in six languages (GraphCodeBERT)",
     )
+    registry.reader(
+        "diff", "polymodal_code.diff:DiffReader", "unified diffs, with the file they change"
+    )
+    registry.tokenizer(
+        "diff",
+        "polymodal_code.diff_tokens:DiffTokenizer",
+        "byte-level BPE of changed lines, each with its tag, and of comments",
+    )
     registry.encoder(
         "transformer",
         "polymodal.transformer_encoder:TransformerEncoder",

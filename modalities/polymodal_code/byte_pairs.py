@@ -19,6 +19,7 @@ class CodeBytePairs(SubwordTokenizer):
         file: a tokenizer.json, or a vocab.json with its merges.txt, in place of learning.
         max_tokens: longer segments are cut.
         mark_ends: put begin and end tokens around each segment.
+        sentinels: ids that stand for what is cut out of a segment.
 
     Raises:
         ValueError: a vocabulary too small for the bytes.

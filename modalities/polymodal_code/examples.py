@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from polymodal.testing import Example
+from polymodal_code.hunks import parse_patch
 
 PIECES = (
     "def add(first, second):\n    return first + second\n",
@@ -10,6 +11,10 @@ PIECES = (
     "x = 1\n",
     "class Empty:\n    pass\n",
 )
+
+
+PATCH = "@@ -2,4 +2,5 @@\n a = 1\n-b = 2\n+b = 3\n+c = 4\n \n d = 5"
+OLD_FILE = "import os\na = 1\nb = 2\n\nd = 5\nprint(a)"
 
 
 def _files(folder: Path) -> None:
@@ -39,6 +44,11 @@ def examples() -> list[Example]:
             {"width": 32, "depth": 1, "heads": 2, "edges": "guide", "guided": ["node"],
              "averaged": ["node"], "pool": "first"},
             tokenizer={"use": "code.dataflow", **flow}, raws=records,
+        ),
+        Example("code.diff", "reader", values=[{"patch": PATCH, "old_file": OLD_FILE}, PATCH]),
+        Example(
+            "code.diff", "tokenizer", {"vocabulary_size": 400, "max_tokens": 64},
+            raws=[parse_patch(PATCH, OLD_FILE), parse_patch(PATCH), "why not 4?"],
         ),
         Example(
             "code.transformer", "encoder", {"width": 32, "depth": 1, "heads": 2},

@@ -80,6 +80,7 @@ class BytePairs(SubwordTokenizer):
         file: a tokenizer.json, or a vocab.json with its merges.txt, in place of learning.
         max_tokens: longer segments are cut.
         mark_ends: put begin and end tokens around each segment.
+        sentinels: ids that stand for what is cut out of a segment.
         lower_case: lower-case before learning and encoding; a loaded file has its own rule.
         normal_form: Unicode normal form to bring text to first; the same holds.
 
@@ -97,12 +98,14 @@ class BytePairs(SubwordTokenizer):
         file: FilePath | None = None,
         max_tokens: int = 512,
         mark_ends: bool = True,
+        sentinels: int = 0,
         lower_case: bool = False,
         normal_form: Literal["none", "NFC", "NFKC"] = "none",
     ):
         super().__init__(
-            vocabulary_size=vocabulary_size, file=file, max_tokens=max_tokens, mark_ends=mark_ends
-        )
+            vocabulary_size=vocabulary_size, file=file, max_tokens=max_tokens, mark_ends=mark_ends,
+            sentinels=sentinels,
+        )  # fmt: skip
         self.lower_case = lower_case
         self.normal_form = normal_form
 

@@ -56,9 +56,12 @@ class SubwordTokenizer(Tokenizer):
         vocabulary_size: ids the model has room for, fixed before learning, special tokens
             included; fewer may be found. None: the file's, or 8,000 to be learned.
         file: a vocabulary to load in place of learning one; read when first needed, and not again
-            once its content is in a run's saved state.
+            once its content is in a run's saved state. It may be what another run has learned:
+            RUN/model/tokenizers/NAME.json.
         max_tokens: longer segments are cut, begin and end kept.
         mark_ends: put the begin and end tokens around each segment, as far as there are any.
+        sentinels: so many ids of roles "sentinel_0" ... that stand for what is cut out of a segment
+            (T5); they are the last of the vocabulary.
 
     Raises:
         ValueError: a size that leaves no room.
@@ -67,6 +70,7 @@ class SubwordTokenizer(Tokenizer):
 
     smallest_vocabulary = len(ROLES) + 1
     marks_words = True  # False where a segment is one long word, as a genome is
+    marks: tuple[str, ...] = ()  # further roles with ids of their own, before the sentinels
 
     def __init__(
         self,
@@ -75,13 +79,18 @@ class SubwordTokenizer(Tokenizer):
         file: str | None = None,
         max_tokens: int = 512,
         mark_ends: bool = True,
+        sentinels: int = 0,
     ):
+        if sentinels < 0:
+            raise ValueError(f"sentinels must be 0 or more, got {sentinels}")
+        self.added = (*self.marks, *(f"sentinel_{k}" for k in range(sentinels)))
+        smallest = self.smallest_vocabulary + len(self.added)
         least = 3 if mark_ends else 1
         if max_tokens < least:
             raise ValueError(f"max_tokens must be at least {least}, got {max_tokens}")
-        if vocabulary_size is not None and vocabulary_size < self.smallest_vocabulary:
+        if vocabulary_size is not None and vocabulary_size < smallest:
             raise ValueError(
-                f"vocabulary_size must be at least {self.smallest_vocabulary} (special tokens and "
+                f"vocabulary_size must be at least {smallest} (special tokens and "
                 f"alphabet), got {vocabulary_size}"
             )
         self.vocabulary_size = vocabulary_size
@@ -93,6 +102,10 @@ class SubwordTokenizer(Tokenizer):
     @abstractmethod
     def learn(self, texts: Sequence[str], size: int) -> tokenizers.Tokenizer:
         """Return a tokenizer with at most `size` ids, `SPECIAL` the first; always the same."""
+
+    def texts(self, raw: Any) -> Iterable[str]:
+        """Return the texts of a raw value that a vocabulary is learned from: itself."""
+        return (raw,)
 
     @abstractmethod
     def load(self, path: Path) -> tokenizers.Tokenizer:
@@ -125,27 +138,35 @@ class SubwordTokenizer(Tokenizer):
     @cached_property
     def special(self) -> Mapping[str, int]:
         """The id of each role that this vocabulary has."""
+        first = self._size - len(self.added)
+        added = {role: first + number for number, role in enumerate(self.added)}
         if self.file is None:
-            return dict(zip(ROLES, range(len(ROLES)), strict=True))
+            return {**dict(zip(ROLES, range(len(ROLES)), strict=True)), **added}
         ids = self._engine.get_vocab(with_added_tokens=True)
         found = {
             role: [ids[name] for name in names if name in ids] for role, names in _KNOWN.items()
         }
-        return {role: known[0] for role, known in found.items() if known}
+        return {**{role: known[0] for role, known in found.items() if known}, **added}
+
+    @property
+    def _size(self) -> int:
+        """How many ids there is room for."""
+        size = self.vocabulary_size
+        if self.file is None:
+            return size or LEARNED_SIZE
+        held = max(self._engine.get_vocab(with_added_tokens=True).values()) + 1 + len(self.added)
+        if size is not None and size < held:
+            raise ValueError(
+                f"vocabulary_size must be at least the {held} ids of {self.file}"
+                f"{' with those added' if self.added else ''}, got {size}"
+            )
+        return size or held
 
     @cached_property
     def spec(self) -> TokenSpec:  # type: ignore[override]
         """Ids on one position axis; special tokens have a kind of their own."""
-        size = self.vocabulary_size
-        if self.file is not None:
-            held = max(self._engine.get_vocab(with_added_tokens=True).values()) + 1
-            if size is not None and size < held:
-                raise ValueError(
-                    f"vocabulary_size must be at least the {held} ids of {self.file}, got {size}"
-                )
-            size = size or held
         return TokenSpec(
-            vocabulary=size or LEARNED_SIZE,
+            vocabulary=self._size,
             extent=(self.max_tokens,),
             max_tokens=self.max_tokens,
             kinds=("content", "special"),
@@ -216,12 +237,13 @@ class SubwordTokenizer(Tokenizer):
         """
         if self.file is not None:
             return
-        texts = [raw for raw in raws if raw is not None and raw.strip()]
+        present = (raw for raw in raws if raw is not None)
+        texts = [text for raw in present for text in self.texts(raw) if text.strip()]
         if not texts:
             raise DataError(
                 f"{type(self).__name__} can't learn a vocabulary: the training split has no text"
             )
-        self._adopt(self.learn(texts, self.spec.vocabulary).to_str())
+        self._adopt(self.learn(texts, self._size - len(self.added)).to_str())
 
     def decode(self, tokens: Tokens) -> list[str]:
         """Return the text of each segment, special tokens left out; "" for none."""
@@ -259,7 +281,8 @@ class SubwordTokenizer(Tokenizer):
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"the saved tokenizer can't be read: {error}") from error
         held = max(found.get_vocab(with_added_tokens=True).values(), default=0) + 1
-        room = self.vocabulary_size or (held if self.file else LEARNED_SIZE)
+        room = self.vocabulary_size or (held + len(self.added) if self.file else LEARNED_SIZE)
+        room -= len(self.added)
         if held > room:
             raise ValueError(f"the saved vocabulary has {held} ids, but there is room for {room}")
         self._adopt(content)
@@ -275,6 +298,9 @@ def _read(file: str, load: Any) -> tokenizers.Tokenizer:
     if not path.is_file():
         raise DataError(f"there is no vocabulary file {file}")
     try:
+        saved = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
+        if isinstance(saved, dict) and set(saved) == {"tokenizer"}:  # `state` of a run
+            return tokenizers.Tokenizer.from_str(json.dumps(saved["tokenizer"]))
         found: tokenizers.Tokenizer = load(path)
     except ValueError:
         raise

@@ -28,6 +28,7 @@ class WordPiece(SubwordTokenizer):
         file: a vocab.txt (one piece a line) or a tokenizer.json, in place of learning.
         max_tokens: longer segments are cut.
         mark_ends: put begin and end tokens around each segment.
+        sentinels: ids that stand for what is cut out of a segment.
         lower_case: lower-case; a tokenizer.json has its own rule.
         strip_accents: drop accents ("é" becomes "e"); the same holds.
     """
@@ -42,12 +43,14 @@ class WordPiece(SubwordTokenizer):
         file: FilePath | None = None,
         max_tokens: int = 512,
         mark_ends: bool = True,
+        sentinels: int = 0,
         lower_case: bool = True,
         strip_accents: bool = True,
     ):
         super().__init__(
-            vocabulary_size=vocabulary_size, file=file, max_tokens=max_tokens, mark_ends=mark_ends
-        )
+            vocabulary_size=vocabulary_size, file=file, max_tokens=max_tokens, mark_ends=mark_ends,
+            sentinels=sentinels,
+        )  # fmt: skip
         self.lower_case = lower_case
         self.strip_accents = strip_accents
 

@@ -61,6 +61,11 @@ def polymodal_register(registry: "Registry") -> None:
         "functions of the Python standard library, with what their docstrings say",
     )
     registry.source(
+        "edits",
+        "polymodal_demo.edits:Edits",
+        "edits of functions of the Python standard library, as diffs with comments",
+    )
+    registry.source(
         "galaxies",
         "polymodal_demo.galaxies:Galaxies",
         "generated galaxies with spectra, their redshifts and masses",

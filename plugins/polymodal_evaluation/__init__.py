@@ -55,6 +55,16 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_evaluation.links:Links",
         "tell pairs of tokens that are joined (edges of a graph) from random ones",
     )
+    registry.evaluation(
+        "classes",
+        "polymodal_evaluation.classes:Classes",
+        "classes that an objective predicts: accuracy and macro F1",
+    )
+    registry.evaluation(
+        "texts",
+        "polymodal_evaluation.texts:Texts",
+        "texts that an objective writes: exact match and BLEU",
+    )
     registry.encoder(
         "raw",
         "polymodal_evaluation.raw:Raw",

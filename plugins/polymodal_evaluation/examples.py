@@ -32,5 +32,13 @@ def examples() -> list[Example]:
             "evaluation.links", "evaluation",
             {"stream": "patches", "source": "toy", "pairs": "pairs", "scorer": "dot"},
         ),
+        Example(
+            "evaluation.classes", "evaluation",
+            {"objective": "checked", "source": "toy", "label": "name"},
+        ),
+        Example(
+            "evaluation.texts", "evaluation",
+            {"objective": "checked", "source": "toy", "reference": "name"},
+        ),
         Example("evaluation.held_out", "evaluation", {"objective": "checked", "source": "toy"}),
     ]  # fmt: skip

@@ -9,9 +9,15 @@ from polymodal import hookimpl
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
-    from polymodal_fusion.parts import check_fusion, fuse
+    from polymodal_fusion.parts import (
+        check_fusion,
+        check_parts,
+        check_streams,
+        default_heads,
+        fuse,
+    )
 
-__all__ = ["check_fusion", "fuse"]
+__all__ = ["check_fusion", "check_parts", "check_streams", "default_heads", "fuse"]
 
 polymodal_interface = 1
 

@@ -1,4 +1,4 @@
-"""generation: objectives that predict what comes next."""
+"""generation: objectives that predict what comes next or write texts, and their decoder."""
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -9,16 +9,42 @@ from polymodal import hookimpl
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
+    from polymodal_generation.cutting import cut_out
+    from polymodal_generation.decoder import Decoder
+    from polymodal_generation.search import beam_search
     from polymodal_generation.shift import followed
 
-__all__ = ["followed"]
+# What other plugins may build on; imported on demand, so that listing stays light.
+_HOME = {
+    "Decoder": "decoder",
+    "beam_search": "search",
+    "cut_out": "cutting",
+    "followed": "shift",
+}
+
+__all__ = ["Decoder", "beam_search", "cut_out", "followed"]
 
 polymodal_interface = 1
 
 
 @hookimpl
 def polymodal_register(registry: "Registry") -> None:
-    """Name the generation objectives."""
+    """Name the generation objectives and the decoder they share."""
+    registry.fusion(
+        "decoder",
+        "polymodal_generation.decoder:Decoder",
+        "write a stream, each token given those before it and what is read of other streams",
+    )
+    registry.objective(
+        "denoising",
+        "polymodal_generation.denoising:Denoising",
+        "cut spans or lines out of a stream, a sentinel for each, and write them (T5)",
+    )
+    registry.objective(
+        "sequence_to_sequence",
+        "polymodal_generation.sequence_to_sequence:SequenceToSequence",
+        "read one stream, of any modality, and write another; predicts by beam search",
+    )
     registry.objective(
         "next_token",
         "polymodal_generation.next_token:NextToken",
@@ -45,6 +71,8 @@ def polymodal_examples() -> "Iterable[Example]":
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("polymodal_generation.shift"), name)
+    value = getattr(import_module(f"polymodal_generation.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -59,6 +59,11 @@ def polymodal_register(registry: "Registry") -> None:
         "rebuild ids from merged tokens, and mask those that merge least (MergeDNA)",
     )
     registry.objective(
+        "kind",
+        "polymodal_masking.kind:MaskedKind",
+        "hide all tokens of a kind, the tags of a diff's lines say, and predict them",
+    )
+    registry.objective(
         "mae",
         "polymodal_masking.mae:MaskedAutoencoder",
         "encode the visible tokens alone, rebuild the hidden values with a light decoder",

@@ -23,6 +23,7 @@ def examples() -> list[Example]:
             "masking.merged", "objective", {**shallow, "latent": 0.0, "masked_over": "tokens"},
             skip=autoencoder,
         ),
+        Example("masking.kind", "objective", {"stream": "words", "kind": "content"}),
         Example("masking.mae", "objective", {"stream": "patches"}),
         Example("masking.mae", "objective", {"stream": "clips", "shape": "tube", "decode": 0.5}),
         Example("masking.cross_view", "objective", {**views, "ratio": 0.5}),

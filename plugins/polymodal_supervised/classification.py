@@ -12,7 +12,7 @@ from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
 from polymodal.distributed import gather_rows
 from polymodal.errors import DataError, nearest
 from polymodal.noise import hash_words
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Loss, Objective, Predicted
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_supervised.labels import head, labelled
@@ -152,6 +152,18 @@ class Classification(Objective):
     def count(self, step: Step) -> int:
         """Return how many samples have the stream and a label."""
         return len(labelled(step, self.stream, self.label))
+
+    def predictions(self, step: Step) -> Predicted:
+        """Return the likeliest class of each sample that has the stream.
+
+        Raises:
+            DataError: the classes' names are not known.
+        """
+        if self.names.names is None:
+            raise DataError("classes must be named, not counted, for predictions to be told")
+        rows = step.rows_with(self.stream)
+        best = self.head(step.encode(self.stream).pooled_rows()).argmax(dim=1).tolist()
+        return Predicted(rows, [self.names.names[best[row]] for row in rows])
 
     def project(self, stream: str, encoded: Encoded) -> Float[Tensor, "sample class"]:
         """Return the logits of each sample."""

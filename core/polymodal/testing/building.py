@@ -25,7 +25,7 @@ from polymodal.testing.readers import ReaderSubject
 from polymodal.testing.registry import ConformanceError
 from polymodal.testing.sources import SourceSubject
 from polymodal.testing.tokenizers import TokenizerSubject
-from polymodal.testing.toys import LENGTHS, TOY_STREAMS, toy_info, toy_tokens
+from polymodal.testing.toys import LENGTHS, TOY_STREAMS, Modules, toy_info, toy_tokens
 from polymodal.testing.trackers import TrackerSubject
 
 
@@ -185,7 +185,7 @@ def subject_of(example: Example, plugins: Plugins) -> Any:
 
         if example.kind == "fusion":
             return FusionSubject(from_info)
-        return ObjectiveSubject(from_info, example.raws)
+        return ObjectiveSubject(from_info, example.raws, _modules(example, plugins))
     if example.kind == "evaluation":
         build.with_streams(lambda part: part.needs())
         return EvaluationSubject(lambda: build(info=toy_info()))
@@ -199,6 +199,17 @@ def subject_of(example: Example, plugins: Plugins) -> Any:
     if example.kind == "method":
         return MethodSubject(lambda info: build(info=info))
     return TrackerSubject(build)
+
+
+def _modules(example: Example, plugins: Plugins) -> Modules | None:
+    """Return what makes the modules that an example names."""
+    made = {}
+    for name, slot in example.modules.items():
+        options = {key: value for key, value in slot.items() if key != "use"}
+        made[name] = Construction(plugins.find(slot["use"], "fusion"), options)
+    if not made:
+        return None
+    return lambda info: {name: make(info=info) for name, make in made.items()}
 
 
 def _encoder_subject(build: Construction, example: Example, plugins: Plugins) -> EncoderSubject:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from polymodal.errors import DataError, nearest
-from polymodal.evaluation import Each, Evaluation, Features, Score, Split
+from polymodal.evaluation import Each, Evaluation, Features, Predictions, Score, Split
 from polymodal.testing.comparing import random_state_kept, random_state_untouched, same
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import OBJECTIVE, TOY_STREAMS, toy_info
@@ -82,6 +82,12 @@ class ToyProbe:
         loss = 0.5 + self.noise
         return {"loss": (self.rows * loss, self.rows), "accuracy": (self.rows / loss, self.rows)}
 
+    def predictions(self, objective: str, *, source: str, split: Split) -> Predictions:
+        """Return names of classes, the more of them wrong the more noise there is."""
+        found = self.features("patches", source=source, split=split)
+        nearest_class = (found.vectors @ self._directions().T).argmax(axis=1)
+        return Predictions([CLASSES[c] for c in nearest_class], found.rows, found.fields)
+
     def _directions(self) -> np.ndarray:
         return np.eye(len(CLASSES), 8)
 
@@ -119,6 +125,10 @@ class EmptyProbe(ToyProbe):
     def losses(
         self, objective: str, *, source: str, split: Split
     ) -> Mapping[str, tuple[float, float]]:
+        """Refuse."""
+        raise DataError(f"source {source!r} has no {split} rows")
+
+    def predictions(self, objective: str, *, source: str, split: Split) -> Predictions:
         """Refuse."""
         raise DataError(f"source {source!r} has no {split} rows")
 

@@ -16,11 +16,11 @@ class Example:
 
     An objective or fusion can name the kit's own streams in its options: `patches` (values, two
     axes), `clips` (values, three axes), `words` (ids with a mask, a begin and an end; words),
-    `graphs` (values and edges), `causal_patches`, `causal_clips` and `causal_words`, whose
-    encoders are causal, and `merged_words`, whose encoder merges tokens. Of fields it reads,
-    `number` holds a number, `map` an array [token, 1], any other the name of a class. An evaluation
-    can name these streams, any source, and the fields `label` (a class), `name` (the same as text),
-    `number` and `group`.
+    `cut_words` (sentinels, too), `graphs` (values and edges), `causal_patches`, `causal_clips` and
+    `causal_words`, whose encoders are causal, and `merged_words`, whose encoder merges tokens. Of
+    fields it reads, `number` holds a number, `map` an array [token, 1], any other the name of a
+    class. An evaluation can name these streams, any source, and the fields `label` (a class),
+    `name` (the same as text), `number` and `group`.
     """
 
     component: str  # "vision.patches"
@@ -29,5 +29,8 @@ class Example:
     raws: Sequence[Any] = ()  # what readers return: for a tokenizer (an encoder's), for views
     values: Sequence[Any] = ()  # of a reader: what records hold
     tokenizer: Mapping[str, Any] | None = None  # of an encoder: {"use": "vision.patches", ...}
+    modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # modules: of an objective: what it shares, {"decoder": {"use": "generation.decoder", ...}}; toy
+    # fusions unless given
     prepare: Callable[[Path], None] | None = None  # writes what options refer to as {folder}/...
     skip: Mapping[str, str] = field(default_factory=dict)  # check: why it does not apply

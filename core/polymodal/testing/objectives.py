@@ -37,6 +37,7 @@ from polymodal.testing.toys import (
     LENGTHS,
     OBJECTIVE,
     TOY_STREAMS,
+    Modules,
     loss_of,
     take,
     toy_batch,
@@ -54,10 +55,12 @@ class ObjectiveSubject:
     Args:
         make: builds it from what is known of the streams.
         raws: what its views are made of, if they are to be checked.
+        modules: makes what it shares with others; toy fusions unless given.
     """
 
     make: Callable[[Mapping[str, StreamInfo]], Objective]
     raws: Sequence[Any] = ()
+    modules: Modules | None = None
 
     def built(self, seed: int = 0) -> Objective:
         """Return a fresh objective, its weights drawn with this seed."""
@@ -76,7 +79,7 @@ class ObjectiveSubject:
 
     def model(self, seed: int = 0) -> PretrainingModel:
         """Return a model around a fresh objective."""
-        return toy_model(self.built(seed), self.streams, seed=seed)
+        return toy_model(self.built(seed), self.streams, modules=self.modules, seed=seed)
 
     def batch(
         self,

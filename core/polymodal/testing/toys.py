@@ -1,6 +1,6 @@
 """Toy streams: small made-up tokens for any spec, tiny real encoders, and whole toy models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from polymodal.tokens import Encoded, Tokens
 from polymodal.transformer import EdgeMode, Transformer
 from polymodal.transformer_encoder import Stem, TransformerEncoder
 
+Modules = Callable[[Mapping[str, StreamInfo]], Mapping[str, nn.Module]]
 WIDTH = 32
 LENGTHS = (7, 5, 8, 6, 9, 4)
 OBJECTIVE = "checked"
@@ -57,6 +58,9 @@ _WORDS = TokenSpec(
     vocabulary=24, extent=(64,), max_tokens=64, kinds=("content", "special"),
     special={"padding": 0, "mask": 1, "begin": 2, "end": 3, "unknown": 4}, structure=("word",),
 )  # fmt: skip
+_CUT_WORDS = replace(
+    _WORDS, vocabulary=28, special={**_WORDS.special, **{f"sentinel_{k}": 24 + k for k in range(4)}}
+)
 _PATCHES = TokenSpec(features=8, axes=2, extent=(16, 4), max_tokens=64)
 _CLIPS = TokenSpec(features=8, axes=3, extent=(16, 2, 2), max_tokens=64)
 
@@ -69,6 +73,7 @@ TOY_STREAMS: Mapping[str, ToyStream] = {
     "causal_clips": ToyStream(_CLIPS, causal=True),
     "causal_words": ToyStream(_WORDS, causal=True),
     "merged_words": ToyStream(_WORDS, merges=True),
+    "cut_words": ToyStream(_CUT_WORDS),
 }
 
 
@@ -274,17 +279,26 @@ def take(batch: Batch, samples: Sequence[int]) -> Batch:
         batch.keys[list(samples)],
         tuple(batch.sources[s] for s in samples),
         {name: tuple(values[s] for s in samples) for name, values in batch.fields.items()},
+        dealt={name: tuple(own[s] for s in samples) for name, own in batch.dealt.items()},
     )
 
 
 def toy_model(
-    objective: Objective | None, streams: Sequence[str], *, seed: int = 0
+    objective: Objective | None,
+    streams: Sequence[str],
+    *,
+    modules: Modules | None = None,
+    seed: int = 0,
 ) -> PretrainingModel:
-    """Return a model of tiny encoders for these streams, an objective and what it shares."""
+    """Return a model of tiny encoders for these streams, an objective and what it shares.
+
+    Modules that the objective uses are toy fusions unless something makes others.
+    """
     with random_state_kept(seed):
         encoders: dict[str, Encoder] = {s: TOY_STREAMS[s].encoder() for s in streams}
         info = {s: stream_info(TOY_STREAMS[s].spec, encoders[s]) for s in streams}
-        shared = {name: ToyFusion(info) for name in (objective.uses() if objective else ())}
+        used = objective.uses() if objective else ()
+        shared = modules(info) if modules else {name: ToyFusion(info) for name in used}
     return PretrainingModel(
         {s: s for s in streams},
         encoders,

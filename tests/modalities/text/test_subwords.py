@@ -208,3 +208,30 @@ def test_check_refuses_what_is_no_string(wordpiece):
     wordpiece.check(None)
     with pytest.raises(UnreadableError, match="int"):
         wordpiece.check(3)
+
+
+def test_sentinels_are_the_last_ids_and_no_text_has_them():
+    texts = ["one two three", "[MASK] sentinel_0"]
+    tokenizer = BytePairs(vocabulary_size=300, sentinels=4)
+    tokenizer.fit(texts)
+    ids = [tokenizer.special[f"sentinel_{k}"] for k in range(4)]
+    assert ids == [296, 297, 298, 299] and tokenizer.spec.vocabulary == 300
+    tokens = tokenizer.encode(texts)
+    assert tokens.ids.max() < 296 and tokenizer.decode(tokens) == texts
+    with pytest.raises(ValueError, match="sentinels must be 0 or more"):
+        BytePairs(sentinels=-1)
+    with pytest.raises(ValueError, match="at least 265"):
+        BytePairs(vocabulary_size=264, sentinels=4)
+
+
+def test_sentinels_of_a_loaded_vocabulary_follow_its_ids(tmp_path):
+    learned = BytePairs(vocabulary_size=280)
+    learned.fit(["some words to learn from"])
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(learned.state()["tokenizer"]))
+    loaded = BytePairs(file=str(file), sentinels=2)
+    held = max(loaded._engine.get_vocab().values()) + 1
+    assert loaded.spec.vocabulary == held + 2 and loaded.special["sentinel_1"] == held + 1
+    again = BytePairs(file="gone.json", sentinels=2)
+    again.load_state(loaded.state())
+    assert again.spec == loaded.spec
