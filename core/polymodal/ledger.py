@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
-from polymodal.encoder import NO_TAPS, Taps
+from polymodal.encoder import Taps
 from polymodal.model import PretrainingModel, total_loss
 from polymodal.step import Step
 from polymodal.tokens import Encoded
@@ -195,28 +195,24 @@ class _MeteredStep(Step):
         self._now = now
         self.encodings: list[_Encoding] = []
 
-    def encode(self, stream: str, *, taps: Taps = NO_TAPS) -> Encoded:
-        """Return the encoded stream as leaves, made once a step for each choice of taps."""
-        key = (stream, taps)
-        if key not in self._encoded:
-            tokens = self.tokens(stream)
-            made = _Encoding(stream, tokens.layout.tokens)
-            with (saved := _Saved(self.model)):
-                began = self._now()
-                real = self.encode_tokens(stream, tokens, taps=taps)
-                made.seconds["forward"] = self._now() - began
-            made.saved = saved.bytes
-            self._encoded[key] = replace(
-                real,
-                vectors=made.leaf(real.vectors),
-                pooled=made.leaf(real.pooled),
-                hidden={number: made.leaf(rows) for number, rows in real.hidden.items()},
-                attention={
-                    number: tuple(map(made.leaf, maps)) for number, maps in real.attention.items()
-                },
-            )
-            self.encodings.append(made)
-        return self._encoded[key]
+    def _encode(self, stream: str, taps: Taps) -> Encoded:
+        tokens = self.tokens(stream)
+        made = _Encoding(stream, tokens.layout.tokens)
+        with (saved := _Saved(self.model)):
+            began = self._now()
+            real = super()._encode(stream, taps)
+            made.seconds["forward"] = self._now() - began
+        made.saved = saved.bytes
+        self.encodings.append(made)
+        return replace(
+            real,
+            vectors=made.leaf(real.vectors),
+            pooled=made.leaf(real.pooled),
+            hidden={number: made.leaf(rows) for number, rows in real.hidden.items()},
+            attention={
+                number: tuple(map(made.leaf, maps)) for number, maps in real.attention.items()
+            },
+        )
 
     def seconds(self) -> float:
         """Return the seconds that forward passes of shared encodings took so far."""

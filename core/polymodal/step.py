@@ -75,8 +75,11 @@ class Step:
         """Return the encoded stream, computed once a step for each choice of taps."""
         key = (stream, taps, self.objective if self.objective in self.batch.dealt else "")
         if key not in self._encoded:
-            self._encoded[key] = self.encode_tokens(stream, self.tokens(stream), taps=taps)
+            self._encoded[key] = self._encode(stream, taps)
         return self._encoded[key]
+
+    def _encode(self, stream: str, taps: Taps) -> Encoded:
+        return self.encode_tokens(stream, self.tokens(stream), taps=taps)
 
     def encode_tokens(self, stream: str, tokens: Tokens, *, taps: Taps = NO_TAPS) -> Encoded:
         """Return other tokens (a corrupted copy, some rows) through the stream's encoder."""

@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_balanced_pairs():
 
 def test_a_pair_scores_by_its_dot_product():
     vectors = torch.tensor([[1.0, 0, 1], [0.5, 0.5, 0.5], [1, 1, -1], [0, 2, 0]])
-    scores = PairScore(3, "dot")(vectors, torch.tensor([[0, 0, 0], [1, 2, 3]]))
+    scores = PairScore(3, "dot")([vectors], torch.tensor([[0, 0, 0], [1, 2, 3]]))
     assert scores.sigmoid().tolist() == pytest.approx([0.731059, 0.5, 0.5], abs=1e-6)
 
 
