@@ -47,8 +47,8 @@ VIEWS = {
                 "ledger_every": 4, "keep_checkpoints": 2, "device": "cpu"},
 }  # fmt: skip
 
-# A token budget, a learned vocabulary, samples that lack a stream or can't be read, one objective
-# drawn per step, and evaluations.
+# A token budget within which like lengths come together, a learned vocabulary, samples that lack a
+# stream or can't be read, one objective drawn per step, and evaluations.
 BUDGET = {
     "streams": {
         "text": {
@@ -70,7 +70,7 @@ BUDGET = {
             "waves": {"use": "sensor.waves", "broken": 3, "split": {"validation": 0.1}},
             "genomes": {"use": "demo.genomes", "samples": 80},
         },
-        "batch_size": 12, "tokens": 90, "max_skipped": 0.5,
+        "batch_size": 12, "tokens": 90, "group_by_length": 4, "max_skipped": 0.5,
     },
     "evaluate": {
         "rebuilt": {"use": "evaluation.held_out", "objective": "rebuild", "source": "waves"}
