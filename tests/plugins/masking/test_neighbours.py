@@ -123,7 +123,7 @@ def test_hidden_links_leave_the_input_vector_too(toys):
         found, step = drawn(toys, model, CHAINS)
         scored = []
         model.objective("objective").score.register_forward_pre_hook(
-            lambda module, inputs, scored=scored: scored.append(inputs[0].detach())
+            lambda module, inputs, scored=scored: scored.append(inputs[0][0].detach())
         )
         model.objective("objective")(step)
         node = found.true[0, 0]
