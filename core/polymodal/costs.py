@@ -1,4 +1,4 @@
-"""What a step costs, counted without making one: operations, and the memory of activations.
+"""What a step costs, told before one is made: operations, and the memory of activations.
 
 The model runs over a made-up batch on tensors that have shapes and no values. Where tokens lie and
 which of them are hidden is worked out for real, so that each pass has the rows it would have.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode, is_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -110,6 +111,10 @@ class Tally(TorchDispatchMode):
         options = options or {}
         for tensor in _tensors((inputs, options)):
             self._note(tensor.untyped_storage(), 0)
+        if operation is torch.ops.aten._local_scalar_dense.default and is_fake(inputs[0]):
+            return (
+                0  # asked of a tensor without values: most such questions are whether all is well
+            )
         made = operation(*inputs, **options)
         formula = flop_registry.get(operation._overloadpacket)
         if formula is not None:
@@ -147,11 +152,9 @@ def estimate(model: PretrainingModel, config: Config, expected: Mapping[str, Exp
         expected: tokens by stream.
 
     Raises:
-        NotImplementedError: the model asks for values of what it computes (a part of the batch
-            that depends on a prediction, say), or does what shapes alone don't allow.
+        NotImplementedError: what the model does depends on values that it computes (which tokens
+            come next, say).
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # half a second
-
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     _empty(model, mode)
     model.train()
