@@ -90,7 +90,7 @@ def plan(
     tokens: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="STREAM=N[:SHARE]",
+            metavar="STREAM=N[-MOST][:SHARE]",
             help="Tokens to expect of a sample, and the share of samples that have the stream; "
             "as many as there can be, and all, unless given.",
         ),

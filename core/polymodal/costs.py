@@ -1,17 +1,20 @@
-"""What a step costs, counted without making one: operations, and the memory of activations.
+"""What a step costs, told before one is made: operations, and the memory of activations.
 
 The model runs over a made-up batch on tensors that have shapes and no values. Where tokens lie and
 which of them are hidden is worked out for real, so that each pass has the rows it would have.
 """
 
+import re
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode, is_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -22,7 +25,8 @@ from polymodal.component import TokenSpec
 from polymodal.config import Config
 from polymodal.errors import ConfigError
 from polymodal.layout import Layout
-from polymodal.model import PretrainingModel, total_loss
+from polymodal.model import PretrainingModel
+from polymodal.optimization import Optimization
 from polymodal.tokens import Tokens
 from polymodal.transformer import Transformer
 
@@ -31,32 +35,46 @@ from polymodal.transformer import Transformer
 class Expected:
     """What is expected of a stream: tokens of a sample that has it, share of samples that do."""
 
-    tokens: int
+    least: int
+    most: int
     share: float = 1.0
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> dict[str, "Expected"]:
-        """Return what "stream=tokens" or "stream=tokens:share" say.
+        """Return what "stream=tokens", "stream=least-most" or "stream=least-most:share" say.
 
         Raises:
             ConfigError: one that says something else.
         """
         found = {}
         for text in texts:
-            stream, _, numbers = text.partition("=")
-            tokens, _, share = numbers.partition(":")
-            try:
-                found[stream] = cls(int(tokens), float(share or 1))
-            except ValueError:
-                found[stream] = cls(0, -1.0)
-            if found[stream].tokens < 0 or not 0 <= found[stream].share <= 1:
+            read = _EXPECTED.fullmatch(text)
+            share = float(read["share"] or 1) if read else 0.0
+            if read is None or int(read["most"] or read["least"]) < int(read["least"]) or share > 1:
                 raise ConfigError(
                     [
-                        f"--tokens {text}: write STREAM=TOKENS, tokens of a sample, or "
-                        "STREAM=TOKENS:SHARE, with the share of samples that have the stream"
+                        f"--tokens {text}: write STREAM=TOKENS or STREAM=LEAST-MOST, tokens of a "
+                        "sample, and behind it :SHARE if not all samples have the stream"
                     ]
                 )
+            most = int(read["most"] or read["least"])
+            found[read["stream"]] = cls(int(read["least"]), most, share)
         return found
+
+    @property
+    def mean(self) -> float:
+        """Tokens of a sample, those that lack the stream included."""
+        return (self.least + self.most) / 2 * self.share
+
+    def lengths(self, samples: int) -> list[int]:
+        """Return lengths that are spread evenly, in no order; so are the samples without any."""
+        filled = [int((i + 1) * self.share) > int(i * self.share) for i in range(samples)]
+        spread = np.linspace(self.least, self.most, sum(filled)).round().astype(int)
+        drawn = iter(np.random.default_rng(0).permutation(spread).tolist())
+        return [next(drawn) if has else 0 for has in filled]
+
+
+_EXPECTED = re.compile(r"(?P<stream>\w+)=(?P<least>\d+)(-(?P<most>\d+))?(:(?P<share>[\d.]+))?")
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,10 @@ class Tally(TorchDispatchMode):
         options = options or {}
         for tensor in _tensors((inputs, options)):
             self._note(tensor.untyped_storage(), 0)
+        if operation is torch.ops.aten._local_scalar_dense.default and is_fake(inputs[0]):
+            return (
+                0  # asked of a tensor without values: most such questions are whether all is well
+            )
         made = operation(*inputs, **options)
         formula = flop_registry.get(operation._overloadpacket)
         if formula is not None:
@@ -121,32 +143,6 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def measure(model: PretrainingModel, batch: Batch, config: Config, **options: Any) -> Costs:
-    """Return what forward and backward passes over a batch cost; gradients stay in the model.
-
-    Args:
-        model: in training mode.
-        batch: on its device.
-        config: says the precision.
-        options: of the model's `forward`.
-    """
-    dtype: torch.dtype = getattr(torch, config.trainer.precision)
-    with Tally() as tally:
-        hooks = [
-            parameter.register_post_accumulate_grad_hook(lambda p: tally.forget(p.grad))
-            for parameter in model.parameters()
-            if parameter.requires_grad
-        ]
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            losses = model(batch, **options)
-        loss = total_loss(losses, model.weights)
-        del losses
-        loss.backward()  # type: ignore[no-untyped-call]
-        for hook in hooks:
-            hook.remove()
-    return Costs(tally.flops, tally.peak)
-
-
 def estimate(model: PretrainingModel, config: Config, expected: Mapping[str, Expected]) -> Costs:
     """Return what a step would cost; the model's weights lose their values.
 
@@ -156,30 +152,40 @@ def estimate(model: PretrainingModel, config: Config, expected: Mapping[str, Exp
         expected: tokens by stream.
 
     Raises:
-        NotImplementedError: the model asks for values of what it computes (a part of the batch
-            that depends on a prediction, say), or does what shapes alone don't allow.
+        NotImplementedError: what the model does depends on values that it computes (which tokens
+            come next, say).
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode  # half a second
-
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     _empty(model, mode)
     model.train()
     for part in model.modules():
         if isinstance(part, Transformer) and not part.gradient_checkpointing:
             part.gradient_checkpointing = config.trainer.gradient_checkpointing
-    flops, most = 0.0, 0
+    parts, flops, most = config.trainer.accumulate, 0.0, 0
     try:
         for names, share, batch_size in _steps(model, config):
             samples = _samples(config, batch_size, expected)
-            batch = _batch(model, mode, expected, ceil(samples / config.trainer.accumulate))
-            for options in _passes(model, names):
-                model.zero_grad(set_to_none=True)
-                found = measure(model, batch, config, **options)
-                flops += share * found.flops * samples / batch.samples
-                most = max(most, found.activation_bytes)
+            batches = [_batch(model, mode, expected, ceil(samples / parts)) for _ in range(parts)]
+            tally = _step(model, config, batches, names)
+            flops += share * tally.flops * samples / sum(batch.samples for batch in batches)
+            most = max(most, tally.peak)
     except RuntimeError as error:
         raise NotImplementedError(str(error).partition("\n")[0]) from error
     return Costs(flops, most)
+
+
+def _step(
+    model: PretrainingModel, config: Config, batches: Sequence[Batch], names: Sequence[str]
+) -> Tally:
+    """Make the forward and backward passes of a step under a tally."""
+    optimization = Optimization(model, config, torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]), Tally() as tally:
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(lambda p: tally.forget(p.grad))
+        optimization.backward(batches, names, number=0, total=1)
+    model.zero_grad(set_to_none=True)
+    return tally
 
 
 def _steps(model: PretrainingModel, config: Config) -> list[tuple[list[str], float, int]]:
@@ -194,19 +200,10 @@ def _steps(model: PretrainingModel, config: Config) -> list[tuple[list[str], flo
     ]
 
 
-def _passes(model: PretrainingModel, names: list[str]) -> list[dict[str, Any]]:
-    """The forward and backward passes of a step, those of phases first."""
-    passes: list[dict[str, Any]] = []
-    for name in names:
-        for phase, found in model.objective(name).phases().items():
-            passes += [{"phase": f"{name}/{phase}"}] * found.updates
-    return [*passes, {"objectives": names}]
-
-
 def _samples(config: Config, batch_size: int, expected: Mapping[str, Expected]) -> int:
     if config.data.tokens is None:
         return batch_size
-    mean = sum(each.tokens * each.share for each in expected.values())
+    mean = sum(each.mean for each in expected.values())
     return max(1, min(batch_size, int(config.data.tokens / max(mean, 1))))
 
 
@@ -237,10 +234,7 @@ def _batch(
 ) -> Batch:
     streams = {}
     for name, spec in model.specs.items():
-        one = expected[name]
-        # Evenly over the batch, so that every micro-batch has its share.
-        filled = [int((i + 1) * one.share) > int(i * one.share) for i in range(samples)]
-        streams[name] = _made_up(spec, [one.tokens if has else 0 for has in filled], mode)
+        streams[name] = _made_up(spec, expected[name].lengths(samples), mode)
     streams |= {name: streams[view.stream] for name, view in model.views().items()}
     fields = dict.fromkeys(fields_of(model), (None,) * samples)
     return Batch(streams, samples, torch.arange(samples), fields=fields)

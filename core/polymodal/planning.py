@@ -125,8 +125,9 @@ def _costs(
         raise ConfigError(
             [f"--tokens: no stream is called {n!r}.{nearest(n, model.specs)}" for n in unknown]
         )
-    known = {n: Expected(s.max_tokens) for n, s in model.specs.items() if s.max_tokens is not None}
-    expected = {**known, **tokens}
+    bounds = {name: spec.max_tokens for name, spec in model.specs.items()}
+    expected = {n: Expected(most, most) for n, most in bounds.items() if most is not None}
+    expected |= tokens
     unbounded = [name for name in model.specs if name not in expected]
     if unbounded:
         options = " ".join(f"--tokens {name}=N" for name in unbounded)

@@ -123,7 +123,9 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
             f"A step: {costs['flops'] / 1e12:.3g} TFLOP, and at most "
             f"{costs['activation_bytes'] / 1e6:,.0f} MB beside that, with "
             + ", ".join(
-                f"{each['tokens']} tokens of {name}"
+                str(each["least"])
+                + ("" if each["least"] == each["most"] else f" to {each['most']}")
+                + f" tokens of {name}"
                 + ("" if each["share"] == 1 else f" in {each['share']:.0%} of the samples")
                 for name, each in costs["tokens"].items()
             ),
