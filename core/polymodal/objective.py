@@ -103,6 +103,13 @@ class Objective(nn.Module, ABC):
     def forward(self, step: "Step") -> Loss:
         """Return the loss over this step's scored targets, and how many there were."""
 
+    def share(self, step: "Step") -> Any:
+        """Return what it makes of a step for other objectives to read with `step.shared`.
+
+        The corrupted copy that it encodes, say: further heads then cost no further pass.
+        """
+        raise NotImplementedError(f"{type(self).__name__} shares nothing")
+
     def count(self, step: "Step") -> int | Tensor | None:
         """Return how many targets `forward` will score, from tokens alone; None if it can't tell.
 

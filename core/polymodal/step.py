@@ -1,7 +1,7 @@
 """Step: one optimisation step's view of batch and model, handed to each objective."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from polymodal.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:
     from polymodal.model import PretrainingModel
+    from polymodal.objective import Objective
 
 
 class Step:
@@ -43,6 +44,7 @@ class Step:
         self.objective = ""  # the name of the one at work: two of a kind draw different noise
         self._own: dict[tuple[str, str], Tokens] = {}  # of samples dealt to an objective
         self._encoded: dict[tuple[str, Taps, str], Encoded] = {}
+        self._shared: dict["Objective", Any] = {}
 
     @property
     def training(self) -> bool:
@@ -85,6 +87,20 @@ class Step:
         """Return other tokens (a corrupted copy, some rows) through the stream's encoder."""
         encoded: Encoded = self.encoder(stream)(tokens, taps=taps)
         return encoded
+
+    def shared(self, objective: "Objective") -> Any:
+        """Return what an objective makes of this step for all to read (`Objective.share`), once.
+
+        Its noise is drawn in that objective's name, whoever asks first.
+        """
+        if objective not in self._shared:
+            asking = self.objective
+            if asking:  # a step made by hand may name none
+                names = {each: name for name, each in self.model.objectives.items()}
+                self.objective = names[objective]
+            self._shared[objective] = objective.share(self)
+            self.objective = asking
+        return self._shared[objective]
 
     def module(self, name: str) -> nn.Module:
         """Return a shared module of the config's `modules`, a fusion for example."""

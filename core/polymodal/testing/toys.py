@@ -246,8 +246,8 @@ def toy_batch(
         streams: by name.
         lengths: of each sample's segment.
         absent: for a stream, the samples without it.
-        fields: further fields; "number" holds numbers, "map" arrays [length, 1], any other three
-            classes in turn.
+        fields: further fields; "number" holds numbers, "map" arrays [length, 1], "tags" a class
+            for each token, any other three classes in turn.
         views: further copies, by name, with the stream they are of.
         seed: of the content.
     """
@@ -268,6 +268,8 @@ def toy_batch(
 def _label(field: str, number: int, length: int) -> Any:
     if field == "map":
         return np.full((length, 1), number, dtype=np.float32)
+    if field == "tags":
+        return [f"class {(number + place) % 3}" for place in range(length)]
     return float(number) if field == "number" else f"class {number}"
 
 
