@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     )
     from polymodal_masking.pairs import draw_others, pair_loss
     from polymodal_masking.simmim import replaced
+    from polymodal_masking.tokens import Masked, MaskedTokens
+    from polymodal_masking.words import word_numbers
 
 _HOME = {
     "Choice": "choice", "block_scores": "choice", "choose": "choice", "hidden_counts": "choice",
@@ -34,12 +36,15 @@ _HOME = {
     "edge_noise": "edges",
     "draw_others": "pairs", "pair_loss": "pairs",
     "replaced": "simmim",
+    "Masked": "tokens", "MaskedTokens": "tokens",
+    "word_numbers": "words",
 }  # fmt: skip
 
 __all__ = [
-    "Choice", "Codebook", "CrossDecoder", "at", "block_scores", "choose", "cross_decoder",
-    "draw_others", "edge_noise", "hidden_counts", "hideable", "kmeans", "normalized", "pair_loss",
-    "patch_error", "patch_loss", "replaced", "scaled_cosine_error",
+    "Choice", "Codebook", "CrossDecoder", "Masked", "MaskedTokens", "at", "block_scores", "choose",
+    "cross_decoder", "draw_others", "edge_noise", "hidden_counts", "hideable", "kmeans",
+    "normalized", "pair_loss", "patch_error", "patch_loss", "replaced", "scaled_cosine_error",
+    "word_numbers",
 ]  # fmt: skip
 
 polymodal_interface = 1
@@ -51,7 +56,7 @@ def polymodal_register(registry: "Registry") -> None:
     registry.objective(
         "tokens",
         "polymodal_masking.tokens:MaskedTokens",
-        "predict hidden ids: tokens, whole words or spans; also given other streams",
+        "predict hidden ids: tokens, words, spans, a concept's; also given other streams",
     )
     registry.objective(
         "merged",

@@ -7,6 +7,7 @@ def examples() -> list[Example]:
     """Return the objectives on the kit's own streams, alone and in the context of another."""
     # No hidden token is left as it was: a tenth is, by default, and would count as a leak.
     words = {"stream": "words", "ratio": 0.3, "replace": 0.9, "random": 0.1}
+    tagged = {"units": "concept", "labels": "tags", "concept": ["class 0"], "amount": "ratio"}
     fitted = {"state": "the codebook is that of the first batch, and frozen from then on"}
     whole = {"stream": "graphs", "of": "content", "partner": "content"}
     given = {"fusion": "joint"}
@@ -16,6 +17,8 @@ def examples() -> list[Example]:
     return [
         *(Example("masking.tokens", "objective", {**words, "units": units})
           for units in ("token", "word", "span")),
+        *(Example("masking.tokens", "objective", {**words, **tagged, "cover": cover})
+          for cover in (False, True)),
         Example("masking.tokens", "objective", {**words, "given": ["patches"], **given}),
         Example("masking.tokens", "objective", {**words, "stream": "merged_words"}),
         Example("masking.merged", "objective", shallow, skip=autoencoder),

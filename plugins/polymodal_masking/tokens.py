@@ -1,19 +1,20 @@
 """Masked token modelling: hide some ids and predict them from the others."""
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal.tokens import Encoded, Tokens
+from polymodal_masking.balance import Amount, choose_balanced
 from polymodal_masking.choice import (
-    Choice,
     check_ratio,
     choose,
     choose_units,
@@ -24,6 +25,7 @@ from polymodal_masking.choice import (
 )
 from polymodal_masking.context import Context, at
 from polymodal_masking.losses import token_loss
+from polymodal_masking.words import word_numbers
 
 
 def corrupted(
@@ -47,6 +49,25 @@ def corrupted(
     return ids.index_copy(0, rows, new)
 
 
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """What is hidden of a stream in one step."""
+
+    tokens: Tokens  # as they were; with copies, further segments of their sample
+    rows: Int[Tensor, " hidden"]
+    counted: Bool[Tensor, " hidden"] | None  # which of the rows count; None for all
+    origin: Int[Tensor, " token"] | None = None  # the row each is a copy of; None without copies
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """A stream with some ids hidden, encoded: what `MaskedTokens` shares with other objectives."""
+
+    hidden: Hidden
+    encoded: Encoded
+    samples: list[int] | None  # of the batch, those that are there; None for every one
+
+
 class MaskedTokens(Objective):
     """Hide a share of a stream's ids and predict them (BERT; whole words; SpanBERT).
 
@@ -55,7 +76,8 @@ class MaskedTokens(Objective):
     only hidden tokens, each one count.
 
     With `fusion` and `given` the prediction also sees other streams, whole (conditional masking,
-    UNITER, Chen et al., 2020, section 3.2).
+    UNITER, Chen et al., 2020, section 3.2). The corrupted copy is shared: further heads may sit on
+    the same pass (`step.shared`).
 
     Args:
         info: the streams.
@@ -63,10 +85,16 @@ class MaskedTokens(Objective):
         ratio: share of each segment's tokens to hide, to the nearest whole number.
         replace: share of the hidden tokens that turn into the mask id.
         random: share of the hidden tokens that turn into another id.
-        units: hidden whole: a "token", a "word" (by the channel of that name), or a "span".
+        units: hidden whole: a "token", a "word" (by the channel of that name), or a "span"; or
+            with "concept" tokens whose word carries a concept and others in turn (CausaLM).
         span_stop: chance that a span ends after each token.
         longest_span: at most so many tokens.
         at_least: hide so many tokens of every segment that has them.
+        labels: field with a label for each word, a tag say, that tells the concept.
+        concept: the labels that do.
+        amount: of a concept's units: "double" hides twice as many tokens as carry it, less where
+            that is most of the text; "ratio" the ratio, at most double.
+        cover: copy a text until every token with the concept is hidden in one of its copies.
         kinds: hide only tokens of these kinds; all but "special" unless given.
         head: "tied" to the encoder's own table of ids, or with its "own" weights.
         fusion: name of a fusion through which the prediction sees the streams `given`, whole.
@@ -88,10 +116,14 @@ class MaskedTokens(Objective):
         ratio: float = 0.15,
         replace: float = 0.8,
         random: float = 0.1,
-        units: Literal["token", "word", "span"] = "token",
+        units: Literal["token", "word", "span", "concept"] = "token",
         span_stop: float = 0.2,
         longest_span: int = 10,
         at_least: int = 1,
+        labels: FieldName | None = None,
+        concept: list[str] | None = None,
+        amount: Literal["double", "ratio"] = "double",
+        cover: bool = False,
         kinds: list[str] | None = None,
         head: Literal["tied", "own"] = "tied",
         fusion: ModuleName | None = None,
@@ -114,7 +146,13 @@ class MaskedTokens(Objective):
                 f"span_stop must lie between 0 and 1 and longest_span be 1 or more, "
                 f"got {span_stop} and {longest_span}"
             )
+        if (units == "concept") != bool(labels and concept):
+            raise ValueError("units concept, labels and concept go together: name all or none")
         self.stream = stream
+        self.labels = labels
+        self.concept = frozenset(concept or ())
+        self.amount: Amount = amount
+        self.cover = cover
         self.replace = replace
         self.random = random
         self.units = units
@@ -141,7 +179,7 @@ class MaskedTokens(Objective):
         return Need(
             ids=True,
             special=("mask",) if self.replace else (),
-            channels=("word",) if self.units == "word" else (),
+            channels=("word",) if self.units in ("word", "concept") else (),
             table=self.head == "tied",
         )
 
@@ -157,9 +195,11 @@ class MaskedTokens(Objective):
         """Return the fusion, if there is one."""
         return self.context.uses()
 
-    def _choose(
-        self, step: Step, tokens: Tokens, samples: list[int] | None
-    ) -> tuple[Choice, Bool[Tensor, " hidden"] | None]:
+    def fields(self) -> tuple[str, ...]:
+        """Return the field that tells the concept, if one is read."""
+        return () if self.labels is None else (self.labels,)
+
+    def _choose(self, step: Step, tokens: Tokens, samples: list[int] | None) -> Hidden:
         """Return what is hidden, and which of those rows are not specials there by the way.
 
         How many tokens are hidden is settled on the host, which does not know how many of a
@@ -169,9 +209,12 @@ class MaskedTokens(Objective):
         allowed = hideable(tokens, self.spec, self.kinds)
         counts = hidden_counts(layout.lengths, self.ratio, at_least=self.at_least)
         noise = self.context.noise(step, "choice", samples)
+        if self.units == "concept":
+            return self._balanced(step, tokens, samples, allowed, noise)
         if self.units == "word":
             word = layout.channels.get("word", layout.segment)  # a batch without tokens may lack it
-            return choose_units(noise, word, layout, counts, allowed=allowed), None
+            choice = choose_units(noise, word, layout, counts, allowed=allowed)
+            return Hidden(tokens, choice.hidden, None)
         if self.units == "span":
             scores = span_scores(
                 noise,
@@ -184,30 +227,64 @@ class MaskedTokens(Objective):
         else:
             scores = put_last(noise, allowed)
         choice = choose(scores, layout, counts)
-        return choice, None if allowed is None else allowed[choice.hidden]
+        counted = None if allowed is None else allowed[choice.hidden]
+        return Hidden(tokens, choice.hidden, counted)
 
-    def forward(self, step: Step) -> Loss:
-        """Return the loss over hidden tokens."""
+    def _balanced(
+        self,
+        step: Step,
+        tokens: Tokens,
+        samples: list[int] | None,
+        allowed: Bool[Tensor, " token"] | None,
+        noise: Float[Tensor, " token"],
+    ) -> Hidden:
+        assert self.labels is not None
+        found: Any = step.labels(self.labels)
+        marks = [
+            None if found[row] is None else [str(label) in self.concept for label in found[row]]
+            for row in (range(step.batch.samples) if samples is None else samples)
+        ]
+        concept = word_numbers(tokens, self.spec, marks, field=self.labels) == 1
+        copies, choice, origin = choose_balanced(
+            tokens,
+            concept,
+            torch.ones_like(concept) if allowed is None else allowed,
+            noise,
+            amount=self.amount,
+            ratio=self.ratio,
+            cover=self.cover,
+        )
+        return Hidden(copies, choice.hidden, None, origin)
+
+    def share(self, step: Step) -> Masked:
+        """Return the stream with some ids hidden, encoded."""
         samples = self.context.samples(step)
-        tokens = self.context.tokens(step, samples)
+        hidden = self._choose(step, self.context.tokens(step, samples), samples)
+        tokens, rows = hidden.tokens, hidden.rows
         assert tokens.ids is not None
-        choice, counted = self._choose(step, tokens, samples)
-        rows = choice.hidden
-        dice = self.context.noise(step, "dice", samples)[rows]
-        if counted is not None:
-            dice = dice.masked_fill(~counted, 1)  # stays as it is
+        drawn_at = rows if hidden.origin is None else hidden.origin[rows]
+        dice = self.context.noise(step, "dice", samples)[drawn_at]
+        if hidden.counted is not None:
+            dice = dice.masked_fill(~hidden.counted, 1)  # stays as it is
         ids = corrupted(
             tokens.ids,
             rows,
             dice,
-            self.context.noise(step, "draw", samples)[rows],
+            self.context.noise(step, "draw", samples)[drawn_at],
             mask=self.mask,
             ordinary=self.ordinary,
             replace=self.replace,
             random=self.random,
         )
-        encoded = self.context.encode(step, tokens.with_rows(ids), samples)
-        vectors = self.transform(at(encoded, rows))
+        return Masked(hidden, self.context.encode(step, tokens.with_rows(ids), samples), samples)
+
+    def forward(self, step: Step) -> Loss:
+        """Return the loss over hidden tokens."""
+        masked: Masked = step.shared(self)
+        rows, counted = masked.hidden.rows, masked.hidden.counted
+        tokens = masked.hidden.tokens
+        assert tokens.ids is not None
+        vectors = self.transform(at(masked.encoded, rows))
         head = step.encoder(self.stream).unembed if self.own is None else self.own
         scores = head(vectors)
         assert scores is not None  # `needs` asks for a table
@@ -218,5 +295,5 @@ class MaskedTokens(Objective):
     def count(self, step: Step) -> int | Tensor:
         """Return how many tokens will be hidden."""
         samples = self.context.samples(step)
-        choice, counted = self._choose(step, self.context.tokens(step, samples), samples)
-        return len(choice.hidden) if counted is None else counted.sum()
+        hidden = self._choose(step, self.context.tokens(step, samples), samples)
+        return len(hidden.rows) if hidden.counted is None else hidden.counted.sum()
