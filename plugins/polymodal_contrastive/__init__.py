@@ -10,22 +10,22 @@ if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
     from polymodal_contrastive.losses import info_nce, siglip_loss
-    from polymodal_contrastive.projectors import projector
+    from polymodal_contrastive.projectors import BatchNorm, projector
     from polymodal_contrastive.redundancy import barlow_twins, cca_ssg
     from polymodal_contrastive.symmetric import symmetric_info_nce
     from polymodal_contrastive.transport import alignment, optimal_transport
     from polymodal_contrastive.views import Views
 
 _HOME = {
-    "Views": "views",
+    "BatchNorm": "projectors", "Views": "views",
     "alignment": "transport", "barlow_twins": "redundancy", "cca_ssg": "redundancy",
     "info_nce": "losses", "optimal_transport": "transport", "projector": "projectors",
     "siglip_loss": "losses", "symmetric_info_nce": "symmetric",
 }  # fmt: skip
 
 __all__ = [
-    "Views", "alignment", "barlow_twins", "cca_ssg", "info_nce", "optimal_transport", "projector",
-    "siglip_loss", "symmetric_info_nce",
+    "BatchNorm", "Views", "alignment", "barlow_twins", "cca_ssg", "info_nce", "optimal_transport",
+    "projector", "siglip_loss", "symmetric_info_nce",
 ]  # fmt: skip
 
 polymodal_interface = 1

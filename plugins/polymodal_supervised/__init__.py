@@ -1,13 +1,20 @@
-"""supervised: learn a label of the sample, its pixels or pairs of tokens, for fine-tuning."""
+"""supervised: learn a label of the sample, its words, pixels or pairs of tokens; or unlearn it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
     from polymodal.plugins import Registry
     from polymodal.testing import Example
+    from polymodal_supervised.pooling import AttentionPooling
+    from polymodal_supervised.reversal import gradient_reversal
+
+_HOME = {"AttentionPooling": "pooling", "gradient_reversal": "reversal"}
+
+__all__ = ["AttentionPooling", "gradient_reversal"]
 
 polymodal_interface = 1
 
@@ -19,6 +26,16 @@ def polymodal_register(registry: "Registry") -> None:
         "classification",
         "polymodal_supervised.classification:Classification",
         "predict a class of the sample; samples without one cost nothing",
+    )
+    registry.objective(
+        "concept",
+        "polymodal_supervised.concept:Concept",
+        "predict a class of the sample or of each word, also from a masked copy",
+    )
+    registry.objective(
+        "adversary",
+        "polymodal_supervised.adversary:Adversary",
+        "make a class of the sample or of each word hard to read off an encoder (CausaLM)",
     )
     registry.objective(
         "regression",
@@ -48,3 +65,9 @@ def polymodal_examples() -> "Iterable[Example]":
     from polymodal_supervised.examples import examples
 
     return examples()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"polymodal_supervised.{_HOME[name]}"), name)

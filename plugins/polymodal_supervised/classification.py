@@ -1,7 +1,7 @@
 """Classification: a class of the sample from a stream's pooled vectors."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from polymodal.objective import Loss, Objective, Predicted
 from polymodal.step import Step
 from polymodal.tokens import Encoded
 from polymodal_supervised.labels import head, labelled
+from polymodal_supervised.pooling import AttentionPooling
 
 
 class Names(nn.Module):
@@ -81,7 +82,7 @@ def _forget_numbers(module: nn.Module, _: Any) -> None:
 
 
 class Classification(Objective):
-    """Predict a class of the sample from a stream's pooled vector.
+    """Predict a class of the sample from a stream's pooled vector, or from its tokens'.
 
     Labels are compared as text, so that 1 and "1" are one class. A sample without a label or
     without the stream costs nothing. The count is the samples that have both; the metric is
@@ -93,6 +94,7 @@ class Classification(Objective):
         label: field that holds the class.
         classes: their names in the order of the logits, or how many: then they are numbered as
             they come.
+        pool: "encoder" for the encoder's own pooled vector; "attention" learns to weigh the tokens.
         hidden: width of a hidden layer; a linear head unless given.
         dropout: of the pooled vector, in training.
         label_smoothing: share of the target spread over all classes.
@@ -109,6 +111,7 @@ class Classification(Objective):
         stream: StreamName,
         label: FieldName,
         classes: list[str] | int,
+        pool: Literal["encoder", "attention"] = "encoder",
         hidden: int | None = None,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
@@ -125,6 +128,7 @@ class Classification(Objective):
         self.stream = stream
         self.label = label
         self.label_smoothing = label_smoothing
+        self.pool = AttentionPooling(info[stream].width) if pool == "attention" else None
         self.head = head(info[stream].width, self.names.size, hidden=hidden, dropout=dropout)
 
     def needs(self) -> Mapping[str, Need]:
@@ -138,7 +142,7 @@ class Classification(Objective):
     def forward(self, step: Step) -> Loss:
         """Return the cross-entropy over samples that have the stream and a label."""
         labels = labelled(step, self.stream, self.label)
-        pooled = step.encode(self.stream).pooled_rows()
+        pooled = self._pooled(step.encode(self.stream))
         rows = torch.tensor(list(labels), dtype=torch.int64, device=pooled.device)
         numbers = self.names.numbers(labels, field=self.label)
         target = torch.tensor(numbers, dtype=torch.int64, device=pooled.device)
@@ -169,5 +173,9 @@ class Classification(Objective):
         """Return the logits of each sample."""
         if stream != self.stream:
             return super().project(stream, encoded)
-        logits: Tensor = self.head(encoded.pooled_rows())
+        logits: Tensor = self.head(self._pooled(encoded))
         return logits
+
+    def _pooled(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
+        pooled: Tensor = encoded.pooled_rows() if self.pool is None else self.pool(encoded)
+        return pooled

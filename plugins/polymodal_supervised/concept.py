@@ -1,0 +1,223 @@
+"""Concept: a label of the sample or of each word, read off the vectors a model is trained with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polymodal.component import (
+    FieldName,
+    FromRun,
+    Need,
+    ObjectiveName,
+    StreamInfo,
+    StreamName,
+)
+from polymodal.model import PretrainingModel
+from polymodal.objective import Loss, Objective
+from polymodal.step import Step
+from polymodal_masking import Masked, MaskedTokens, at, word_numbers
+from polymodal_supervised.classification import Names
+from polymodal_supervised.labels import head, is_absent
+
+
+class ConceptRows(nn.Module):
+    """The vectors that a concept is predicted from, and the classes to predict.
+
+    Args:
+        info: the streams.
+        stream: whose vectors.
+        label: field that holds a class of the sample; with `words` a list of them, one a word.
+        classes: their names, or how many.
+        words: predict the class of each word from its tokens, else the sample's from the pooled
+            vector.
+        present: labels that carry the concept; the classes are then "present" and "absent".
+        ignore: labels that cost nothing.
+        masked: objective that hides some of the stream's ids: read the vectors of its copy.
+        only_hidden: of words, predict those of hidden tokens alone.
+
+    Raises:
+        ValueError: options that contradict each other, or fewer than two classes.
+    """
+
+    def __init__(
+        self,
+        info: Mapping[str, StreamInfo],
+        *,
+        stream: str,
+        label: str,
+        classes: list[str] | int | None,
+        words: bool,
+        present: list[str] | None,
+        ignore: list[str] | None,
+        masked: str | None,
+        only_hidden: bool,
+    ):
+        super().__init__()
+        if (classes is None) == (present is None):
+            raise ValueError("classes and present are two ways to say the classes: give one")
+        if only_hidden and not (words and masked):
+            raise ValueError("only_hidden needs words, and masked to say which are hidden")
+        names: list[str] | int = ["absent", "present"] if classes is None else classes
+        self.names = Names(names)
+        if self.names.size < 2:
+            raise ValueError(f"classes must be 2 or more, got {classes}")
+        self.stream = stream
+        self.label = label
+        self.words = words
+        self.present = None if present is None else frozenset(present)
+        self.ignore = frozenset(ignore or ())
+        self.masked = masked
+        self.only_hidden = only_hidden
+        self.spec = info[stream].spec if stream in info else None
+        self.need.check(info, stream)
+
+    @property
+    def need(self) -> Need:
+        """What it asks of the stream."""
+        return Need(channels=("word",) if self.words else ())
+
+    def check(self, model: PretrainingModel) -> None:
+        """Refuse a `masked` that hides nothing of the stream.
+
+        Raises:
+            ValueError: another objective, or one of another stream.
+        """
+        if self.masked is not None:
+            found = model.objective(self.masked)
+            if not isinstance(found, MaskedTokens) or found.stream != self.stream:
+                raise ValueError(
+                    f"masked must name an objective masking.tokens of the stream {self.stream!r}, "
+                    f"and {self.masked!r} is none"
+                )
+
+    def forward(self, step: Step) -> tuple[Float[Tensor, "row width"], Int[Tensor, " row"]]:
+        """Return the rows to score and their classes.
+
+        Raises:
+            DataError: a label that is no class, or fewer labels than words.
+        """
+        masked: Masked | None = None
+        if self.masked is None:
+            encoded, tokens = step.encode(self.stream), step.tokens(self.stream)
+        else:
+            masked = step.shared(step.model.objective(self.masked))
+            encoded, tokens = masked.encoded, masked.hidden.tokens
+        samples: Any = range(step.batch.samples)
+        if masked is not None and masked.samples is not None:
+            samples = masked.samples
+        labels = step.labels(self.label)
+        values: list[Any] = [labels[row] for row in samples]
+        if not self.words:
+            there = tokens.layout.present
+            numbers = [n if there[row] else -1 for row, n in enumerate(self._numbers(values))]
+            rows = [row for row, number in enumerate(numbers) if number >= 0]
+            index = torch.tensor(rows, dtype=torch.int64, device=encoded.pooled.device)
+            target = torch.tensor([numbers[row] for row in rows], dtype=torch.int64)
+            return encoded.pooled_rows()[index], target.to(index.device)
+        assert self.spec is not None
+        listed = [None if value is None else self._numbers(list(value)) for value in values]
+        classes = word_numbers(tokens, self.spec, listed, field=self.label)
+        if self.only_hidden and masked is not None:
+            hidden = torch.full_like(classes, -1)
+            hidden[masked.hidden.rows] = classes[masked.hidden.rows]
+            classes = hidden
+        index = (classes >= 0).nonzero()[:, 0]
+        return at(encoded, index), classes[index]
+
+    def _numbers(self, values: list[Any]) -> list[int]:
+        """Return each label's class, -1 for none."""
+        known = {
+            place: value if self.present is None else self._presence(value)
+            for place, value in enumerate(values)
+            if not is_absent(value) and str(value) not in self.ignore
+        }
+        found = dict(zip(known, self.names.numbers(known, field=self.label), strict=True))
+        return [found.get(place, -1) for place in range(len(values))]
+
+    def _presence(self, value: Any) -> str:
+        assert self.present is not None
+        return "present" if str(value) in self.present else "absent"
+
+
+def scored(
+    logits: Float[Tensor, "row class"], target: Int[Tensor, " row"]
+) -> tuple[Float[Tensor, " row"], Int[Tensor, ""]]:
+    """Return each row's cross-entropy in float32, and how many rows are right."""
+    each = F.cross_entropy(logits.float(), target, reduction="none")
+    return each, (logits.argmax(dim=1) == target).sum()
+
+
+class Concept(Objective):
+    """Predict a concept, so that the encoder keeps it: CausaLM's control (Feder et al., 2021).
+
+    Unlike `supervised.classification` it can read the copy of a stream that another objective
+    hides ids of, which costs no pass of its own, and can predict a label of each word. The count
+    is the samples or tokens with a label; the metric is `accuracy`.
+
+    Args:
+        info: the streams.
+        stream: whose vectors.
+        label: field that holds a class of the sample; with `words` a list of them, one a word.
+        classes: their names, or how many: then they are numbered as they come.
+        words: predict the class of each word, from each of its tokens.
+        present: in place of classes: labels that carry the concept, against all others.
+        ignore: labels that cost nothing.
+        masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
+            unless given.
+        only_hidden: of words, predict those of hidden tokens alone.
+        hidden: width of a hidden layer; a linear head unless given.
+
+    Raises:
+        ValueError: options that contradict each other, or fewer than two classes; in a step a
+            DataError for a label that is no class, or fewer labels than words.
+    """
+
+    def __init__(
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: StreamName,
+        label: FieldName,
+        classes: list[str] | int | None = None,
+        words: bool = False,
+        present: list[str] | None = None,
+        ignore: list[str] | None = None,
+        masked: ObjectiveName | None = None,
+        only_hidden: bool = False,
+        hidden: int | None = None,
+    ):
+        super().__init__()
+        self.rows = ConceptRows(
+            info,
+            stream=stream,
+            label=label,
+            classes=classes,
+            words=words,
+            present=present,
+            ignore=ignore,
+            masked=masked,
+            only_hidden=only_hidden,
+        )
+        self.head = head(info[stream].width, self.rows.names.size, hidden=hidden, dropout=0.0)
+
+    def needs(self) -> Mapping[str, Need]:
+        """Return the stream, with words if their labels are read."""
+        return {self.rows.stream: self.rows.need}
+
+    def attach(self, model: PretrainingModel) -> None:
+        """Refuse a `masked` that hides nothing of the stream."""
+        self.rows.check(model)
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the field that holds the labels."""
+        return (self.rows.label,)
+
+    def forward(self, step: Step) -> Loss:
+        """Return the cross-entropy over what has a label."""
+        rows, target = self.rows(step)
+        each, right = scored(self.head(rows), target)
+        return Loss(each.sum(), len(target), {"accuracy": (right, len(target))})

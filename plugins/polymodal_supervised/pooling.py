@@ -1,0 +1,32 @@
+"""Attention pooling: a sample's vector as a weighted sum of its tokens', the weights learned."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polymodal.tokens import Encoded
+
+
+class AttentionPooling(nn.Module):
+    """Weighs tokens by how well they match a learned vector (HAN, Yang et al., 2016, eqs. 5 to 7).
+
+    Args:
+        width: of the vectors.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.hidden = nn.Linear(width, width)
+        self.context = nn.Linear(width, 1, bias=False)
+
+    def forward(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
+        """Return one vector a sample, zero for one without tokens."""
+        vectors, layout = encoded.vectors, encoded.layout
+        scores = self.context(torch.tanh(self.hidden(vectors)))[:, 0].float()
+        sample = layout.sample
+        highest = scores.detach().new_zeros(layout.samples)
+        highest = highest.scatter_reduce(0, sample, scores.detach(), "amax", include_self=False)
+        risen = (scores - highest[sample]).exp()
+        total = risen.new_zeros(layout.samples).index_add(0, sample, risen)
+        weighted = (risen / total[sample])[:, None].to(vectors.dtype) * vectors
+        return vectors.new_zeros(layout.samples, encoded.width).index_add(0, sample, weighted)
