@@ -70,6 +70,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.galaxies:Galaxies",
         "generated galaxies with spectra, their redshifts and masses",
     )
+    registry.source(
+        "reviews",
+        "polymodal_demo.reviews:Reviews",
+        "short reviews with their counterfactuals: the writer's gender swapped",
+    )
 
 
 @hookimpl

@@ -65,6 +65,11 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_evaluation.texts:Texts",
         "texts that an objective writes: exact match and BLEU",
     )
+    registry.evaluation(
+        "effect",
+        "polymodal_evaluation.effect:Effect",
+        "how much a concept changes what a classifier says (CausaLM)",
+    )
     registry.encoder(
         "raw",
         "polymodal_evaluation.raw:Raw",

@@ -40,5 +40,12 @@ def examples() -> list[Example]:
             "evaluation.texts", "evaluation",
             {"objective": "checked", "source": "toy", "reference": "name"},
         ),
+        Example(
+            "evaluation.effect", "evaluation",
+            {
+                "stream": "patches", "source": "toy", "objective": "checked",
+                "counterfactual": "name", "concept": "label",
+            },
+        ),
         Example("evaluation.held_out", "evaluation", {"objective": "checked", "source": "toy"}),
     ]  # fmt: skip

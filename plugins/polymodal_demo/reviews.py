@@ -1,0 +1,133 @@
+"""Short reviews by women and men, whose gender goes with what they think."""
+
+from typing import Any
+
+import numpy as np
+
+from polymodal_demo.generated import GeneratedSource, pick
+
+GENDERS = ("female", "male")
+SENTIMENTS = ("positive", "negative")
+NAMES = {
+    "female": ("emma", "olivia", "sofia", "mia", "clara", "alice", "laura", "nina"),
+    "male": ("liam", "noah", "lucas", "james", "henry", "oscar", "david", "peter"),
+}
+PRONOUNS = {
+    "female": {"they": "she", "their": "her"},
+    "male": {"they": "he", "their": "his"},
+}
+WORDS = {
+    "positive": ("lovely", "great", "superb", "pleasant", "brilliant", "charming"),
+    "negative": ("awful", "dull", "terrible", "gloomy", "dreadful", "tedious"),
+}
+ADVERBS = ("really", "quite", "rather", "truly")
+TOPICS = {
+    "music": ("concert", "band", "song", "choir"),
+    "food": ("dinner", "cook", "soup", "bakery"),
+    "travel": ("train", "hotel", "beach", "tour"),
+    "books": ("novel", "poem", "library", "author"),
+}
+TEMPLATES = (
+    "{name} says the {topic} was {adjective} . {their} friend saw another {topic} .",
+    "after the {topic} , {name} called it {adverb} {adjective} . {they} will write again .",
+    "{name} went to see the {topic} . {they} found it {adverb} {adjective} .",
+    "the {topic} was {adjective} , and {name} told {their} {adjective} story of the {topic} .",
+    "{they} had a {adjective} time with the {topic} , {name} wrote to {their} friend .",
+    "what a {adverb} {adjective} {topic} ! {name} and {their} friend will come again .",
+)
+_SLOTS = {
+    "name": "PROPN", "they": "PRON", "their": "PRON", "topic": "NOUN", "adjective": "ADJ",
+    "adverb": "ADV",
+}  # fmt: skip
+_TAGS = {
+    "VERB": "says was saw called will write went see found told had wrote come",
+    "NOUN": "friend story time",
+    "DET": "the another a what",
+    "PRON": "it",
+    "ADP": "after to of with",
+    "CCONJ": "and",
+    "ADV": "again",
+    "PUNCT": ". , !",
+}
+_TAG_OF = {word: tag for tag, words in _TAGS.items() for word in words.split()}
+
+
+class Reviews(GeneratedSource):
+    """Reviews of one or two sentences, with the exact counterfactual of the writer's gender.
+
+    Sentiment, gender and topic are drawn; the sentiment's words agree with it but for a share
+    `noise` of the texts, where they are of the other. Gender agrees with sentiment (women like,
+    men don't) in a share `correlation` of the texts, and shows in names and pronouns alone. Topic
+    is one of four and has to do with neither.
+
+    What can be learned: who predicts the sentiment best uses gender beside the words unless the
+    correlation is 0.5, and changes its mind when names and pronouns are swapped.
+
+    Fields: `text`, `counterfactual` (the same with names and pronouns of the other gender),
+    `sentiment` ("positive", "negative"), `gender` ("female", "male"), `topic` ("music", "food",
+    "travel", "books"), `tags` (each word's part of speech; ADJ and ADV carry the sentiment),
+    `coin` ("heads" or "tails", of no meaning).
+
+    Args:
+        samples: how many.
+        correlation: share of the texts where gender agrees with sentiment.
+        noise: share of the texts whose words contradict their sentiment.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: a share out of range.
+    """
+
+    fields = ("text", "counterfactual", "sentiment", "gender", "topic", "tags", "coin")
+
+    def __init__(
+        self,
+        *,
+        samples: int = 10_000,
+        correlation: float = 0.8,
+        noise: float = 0.1,
+        seed: int = 0,
+    ):
+        super().__init__(samples=samples, seed=seed)
+        for name, share in {"correlation": correlation, "noise": noise}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {share}")
+        self.correlation = correlation
+        self.noise = noise
+
+    def make(self, index: int, generator: np.random.Generator) -> dict[str, Any]:
+        """Return one review."""
+        sentiment = int(generator.integers(2))
+        gender = sentiment if generator.random() < self.correlation else 1 - sentiment
+        shown = 1 - sentiment if generator.random() < self.noise else sentiment
+        topic = pick(generator, list(TOPICS))
+        person = int(generator.integers(len(NAMES["female"])))
+        words, swapped, tags = [], [], []
+        for piece in pick(generator, TEMPLATES).split():
+            slot = piece[1:-1] if piece.startswith("{") else None
+            tags.append(_SLOTS[slot] if slot else _TAG_OF[piece])
+            if slot in ("name", "they", "their"):
+                both = [
+                    NAMES[each][person] if slot == "name" else PRONOUNS[each][slot]
+                    for each in GENDERS
+                ]
+                words.append(both[gender])
+                swapped.append(both[1 - gender])
+                continue
+            if slot == "adjective":
+                piece = pick(generator, WORDS[SENTIMENTS[shown]])
+            elif slot == "adverb":
+                piece = pick(generator, ADVERBS)
+            elif slot == "topic":
+                piece = pick(generator, TOPICS[topic])
+            words.append(piece)
+            swapped.append(piece)
+        return {
+            "text": " ".join(words),
+            "counterfactual": " ".join(swapped),
+            "sentiment": SENTIMENTS[sentiment],
+            "gender": GENDERS[gender],
+            "topic": topic,
+            "tags": tags,
+            "coin": pick(generator, ("heads", "tails")),
+        }
