@@ -96,6 +96,7 @@ class PlainReader(Reader):
         encoding_errors: "refuse" skips a record that is not UTF-8 and reports the byte's place;
             "replace" puts U+FFFD in its stead.
         separator: stands between the items of a list.
+        key: the entry of a record that holds the text, such as a section's.
     """
 
     def __init__(
@@ -104,10 +105,12 @@ class PlainReader(Reader):
         from_file: bool = False,
         encoding_errors: EncodingErrors = "refuse",
         separator: str = ", ",
+        key: str | None = None,
     ):
         self.from_file = from_file
         self.encoding_errors = encoding_errors
         self.separator = separator
+        self.key = key
 
     def __call__(self, value: Any) -> str:
         """Return the text.
@@ -117,6 +120,8 @@ class PlainReader(Reader):
         """
         if isinstance(value, list | tuple):
             return self.separator.join(self(item) for item in value if item is not None)
+        if self.key is not None and isinstance(value, Mapping):
+            value = value.get(self.key) or ""
         if isinstance(value, int | float) and not math.isnan(value):
             return str(value)
         return text_of(value, from_file=self.from_file, encoding_errors=self.encoding_errors)

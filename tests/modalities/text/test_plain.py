@@ -20,6 +20,14 @@ def test_keywords_are_joined_and_numbers_written_out():
     assert PlainReader()(7) == "7"
 
 
+def test_the_text_of_a_record_is_the_entry_asked_for():
+    sections = [{"heading": "Why", "text": "Because."}, {"heading": "How"}, {"text": "So."}]
+    assert PlainReader(key="text", separator="|")(sections) == "Because.||So."
+    assert PlainReader(key="text")(sections[0]) == "Because."
+    with pytest.raises(UnreadableError, match="dict"):
+        PlainReader()(sections)
+
+
 def test_bytes_that_are_not_utf8_are_refused_with_their_place():
     with pytest.raises(UnreadableError, match="0xe9 at position 3"):
         PlainReader()(b"caf\xe9 noir")
