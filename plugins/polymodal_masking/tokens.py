@@ -207,10 +207,10 @@ class MaskedTokens(Objective):
         """
         layout = tokens.layout
         allowed = hideable(tokens, self.spec, self.kinds)
-        counts = hidden_counts(layout.lengths, self.ratio, at_least=self.at_least)
         noise = self.context.noise(step, "choice", samples)
         if self.units == "concept":
             return self._balanced(step, tokens, samples, allowed, noise)
+        counts = hidden_counts(layout.lengths, self.ratio, at_least=self.at_least)
         if self.units == "word":
             word = layout.channels.get("word", layout.segment)  # a batch without tokens may lack it
             choice = choose_units(noise, word, layout, counts, allowed=allowed)

@@ -1,6 +1,6 @@
 """Concept: a label of the sample or of each word, read off the vectors a model is trained with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -100,26 +100,27 @@ class ConceptRows(nn.Module):
         Raises:
             DataError: a label that is no class, or fewer labels than words.
         """
+        values: list[Any] = list(step.labels(self.label))
         masked: Masked | None = None
         if self.masked is None:
             encoded, tokens = step.encode(self.stream), step.tokens(self.stream)
         else:
             masked = step.shared(step.model.objective(self.masked))
             encoded, tokens = masked.encoded, masked.hidden.tokens
-        samples: Any = range(step.batch.samples)
-        if masked is not None and masked.samples is not None:
-            samples = masked.samples
-        labels = step.labels(self.label)
-        values: list[Any] = [labels[row] for row in samples]
+            if masked.samples is not None:
+                values = [values[sample] for sample in masked.samples]
         if not self.words:
             there = tokens.layout.present
-            numbers = [n if there[row] else -1 for row, n in enumerate(self._numbers(values))]
+            (numbers,) = self._numbers(
+                [[v if there[row] else None for row, v in enumerate(values)]]
+            )
             rows = [row for row, number in enumerate(numbers) if number >= 0]
             index = torch.tensor(rows, dtype=torch.int64, device=encoded.pooled.device)
             target = torch.tensor([numbers[row] for row in rows], dtype=torch.int64)
             return encoded.pooled_rows()[index], target.to(index.device)
         assert self.spec is not None
-        listed = [None if value is None else self._numbers(list(value)) for value in values]
+        found = self._numbers([() if value is None else value for value in values])
+        listed = [None if v is None else n for v, n in zip(values, found, strict=True)]
         classes = word_numbers(tokens, self.spec, listed, field=self.label)
         if self.only_hidden and masked is not None:
             hidden = torch.full_like(classes, -1)
@@ -128,19 +129,21 @@ class ConceptRows(nn.Module):
         index = (classes >= 0).nonzero()[:, 0]
         return at(encoded, index), classes[index]
 
-    def _numbers(self, values: list[Any]) -> list[int]:
-        """Return each label's class, -1 for none."""
-        known = {
-            place: value if self.present is None else self._presence(value)
-            for place, value in enumerate(values)
-            if not is_absent(value) and str(value) not in self.ignore
-        }
-        found = dict(zip(known, self.names.numbers(known, field=self.label), strict=True))
-        return [found.get(place, -1) for place in range(len(values))]
+    def _numbers(self, lists: Sequence[Iterable[Any]]) -> list[list[int]]:
+        """Return each label's class, -1 for none; all at once, since ranks learn names together."""
+        texts = [[self._text(label) for label in labels] for labels in lists]
+        names = dict(enumerate(sorted({text for each in texts for text in each if text})))
+        found = self.names.numbers(names, field=self.label)
+        number = dict(zip(names.values(), found, strict=True))
+        return [[number.get(text, -1) for text in each] for each in texts]
 
-    def _presence(self, value: Any) -> str:
-        assert self.present is not None
-        return "present" if str(value) in self.present else "absent"
+    def _text(self, label: Any) -> str:
+        """Return the class's name, "" for a label that costs nothing."""
+        if is_absent(label) or str(label) in self.ignore:
+            return ""
+        if self.present is None:
+            return str(label)
+        return "present" if str(label) in self.present else "absent"
 
 
 def scored(

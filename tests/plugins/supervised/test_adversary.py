@@ -134,8 +134,8 @@ def test_a_strong_adversary_blinds_an_encoder_to_what_it_read_at_first(toys):
     shift = torch.tensor([1.0, -1.0]).repeat(100).repeat_interleave(3)[:, None]
     values = batch.streams["image"].values + shift * torch.tensor([2.0, 0.0, 0.0, 0.0])
     batch = replace(batch, streams={"image": batch.streams["image"].with_rows(values)})
-    encoder = torch.optim.Adam(model.encoders.parameters(), lr=0.01)
-    own = torch.optim.Adam(task.parameters(), lr=0.02)
+    encoder = torch.optim.Adam(model.encoders.parameters(), lr=0.02)
+    own = torch.optim.Adam(task.parameters(), lr=0.05)
 
     def adversary_steps(count):
         for _ in range(count):
@@ -152,7 +152,7 @@ def test_a_strong_adversary_blinds_an_encoder_to_what_it_read_at_first(toys):
         (found.total / found.count).backward()
         encoder.step()
         adversary_steps(5)
-    assert adversary_steps(100) > 0.5
+    assert adversary_steps(100) > 0.6
 
 
 def test_an_adversary_made_wrong_is_warned_of_once(toys):
