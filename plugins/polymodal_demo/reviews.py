@@ -28,32 +28,29 @@ TOPICS = {
     "books": ("novel", "poem", "library", "author"),
 }
 TEMPLATES = (
-    "{name} says the {topic} was {adjective} . {their} friend saw another {topic} .",
-    "after the {topic} , {name} called it {adverb} {adjective} . {they} will write again .",
-    "{name} went to see the {topic} . {they} found it {adverb} {adjective} .",
-    "the {topic} was {adjective} , and {name} told {their} {adjective} story of the {topic} .",
-    "{they} had a {adjective} time with the {topic} , {name} wrote to {their} friend .",
-    "what a {adverb} {adjective} {topic} ! {name} and {their} friend will come again .",
+    "{name} says {their} {topic} was {adverb} {adjective} .",
+    "{name} calls {their} {topic} {adjective} .",
+    "the {topic} was {adjective} , {name} told {their} friend .",
+    "{they} saw a {adjective} {topic} , says {name} .",
+    "{name} thinks that {they} had a {adjective} {topic} .",
+    "what a {adverb} {adjective} {topic} {they} saw , {name} !",
 )
 _SLOTS = {
     "name": "PROPN", "they": "PRON", "their": "PRON", "topic": "NOUN", "adjective": "ADJ",
     "adverb": "ADV",
 }  # fmt: skip
 _TAGS = {
-    "VERB": "says was saw called will write went see found told had wrote come",
-    "NOUN": "friend story time",
-    "DET": "the another a what",
-    "PRON": "it",
-    "ADP": "after to of with",
-    "CCONJ": "and",
-    "ADV": "again",
+    "VERB": "says was calls told saw thinks had",
+    "NOUN": "friend",
+    "DET": "the a what",
+    "SCONJ": "that",
     "PUNCT": ". , !",
 }
 _TAG_OF = {word: tag for tag, words in _TAGS.items() for word in words.split()}
 
 
 class Reviews(GeneratedSource):
-    """Reviews of one or two sentences, with the exact counterfactual of the writer's gender.
+    """Reviews of one sentence, with the exact counterfactual of the writer's gender.
 
     Sentiment, gender and topic are drawn; the sentiment's words agree with it but for a share
     `noise` of the texts, where they are of the other. Gender agrees with sentiment (women like,

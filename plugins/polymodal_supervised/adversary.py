@@ -14,7 +14,7 @@ from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, Phase
 from polymodal.step import Step
 from polymodal_contrastive import BatchNorm
-from polymodal_supervised.concept import ConceptRows, scored
+from polymodal_supervised.concept import ConceptReader, Found, scored
 from polymodal_supervised.labels import head
 from polymodal_supervised.reversal import gradient_reversal, ramp
 
@@ -63,6 +63,8 @@ class Adversary(Objective):
         masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
             unless given.
         only_hidden: of words, predict those of hidden tokens alone.
+        pool: the sample's vector that the adversary sees: the encoder's own, or by attention that
+            it learns. Whoever reads single tokens later may find there what the mean hides.
         preset: "official" or "strong", from which the options below are taken unless given.
         alpha: weight of the reversed gradient.
         adversary_steps: of its own for one of the encoder; 0: both move together.
@@ -91,6 +93,7 @@ class Adversary(Objective):
         ignore: list[str] | None = None,
         masked: ObjectiveName | None = None,
         only_hidden: bool = False,
+        pool: Literal["encoder", "attention"] = "encoder",
         preset: Literal["official", "strong"] = "official",
         alpha: float | None = None,
         adversary_steps: int | None = None,
@@ -101,7 +104,7 @@ class Adversary(Objective):
         alpha_ramp: bool = False,
     ):
         super().__init__()
-        self.rows = ConceptRows(
+        self.reader = ConceptReader(
             info,
             stream=stream,
             label=label,
@@ -111,6 +114,7 @@ class Adversary(Objective):
             ignore=ignore,
             masked=masked,
             only_hidden=only_hidden,
+            pool=pool,
         )
         game = PRESETS[preset]
         given = {"alpha": alpha, "steps": adversary_steps, "standardize": standardize}
@@ -118,7 +122,7 @@ class Adversary(Objective):
         if adversary_hidden is not None:
             changes["hidden"] = adversary_hidden or None
         self.game = replace(game, **changes)
-        self.guess = math.log(self.rows.names.size)
+        self.guess = math.log(self.reader.names.size)
         self.clamp = self.guess if loss_clamp is None and game.clamp else loss_clamp
         if self.game.alpha < 0 or self.game.steps < 0 or (self.game.hidden or 1) < 1:
             raise ValueError(
@@ -137,7 +141,7 @@ class Adversary(Objective):
         width = info[stream].width
         norm = BatchNorm(width, affine=False) if self.game.standardize else nn.Identity()
         self.head = nn.Sequential(
-            norm, head(width, self.rows.names.size, hidden=self.game.hidden, dropout=0.0)
+            norm, head(width, self.reader.names.size, hidden=self.game.hidden, dropout=0.0)
         )
         self.register_buffer("level", torch.zeros(()))  # a slow mean of its loss
         self._seen: tuple[Tensor, int] | None = None
@@ -145,36 +149,41 @@ class Adversary(Objective):
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with words if their labels are read."""
-        return {self.rows.stream: self.rows.need}
+        return {self.reader.stream: self.reader.need}
 
     def attach(self, model: PretrainingModel) -> None:
         """Refuse a `masked` that hides nothing of the stream."""
-        self.rows.check(model)
+        self.reader.check(model)
 
     def fields(self) -> tuple[str, ...]:
         """Return the field that holds the labels."""
-        return (self.rows.label,)
+        return (self.reader.label,)
 
     def phases(self) -> Mapping[str, Phase]:
         """Return the adversary's own steps, if it takes any."""
         if not self.game.steps:
             return {}
-        parameters = list(self.head.parameters())
+        parameters = list(self.parameters())
         return {"adversary": Phase(parameters, self.game.steps, self.adversary_rate)}
 
     def phase_loss(self, step: Step, phase: str) -> Loss:
         """Return the adversary's cross-entropy; the encoder stands still."""
         with torch.no_grad():
-            rows, target = self.rows(step)
-        each, _ = scored(self.head(rows), target)
-        return Loss(each.sum(), len(target))
+            found = self.reader.find(step)
+        each, _ = self._scored(found)
+        return Loss(each.sum(), len(each))
 
     def forward(self, step: Step) -> Loss:
         """Return the adversary's cross-entropy, whose gradient reaches the encoder reversed."""
-        rows, target = self.rows(step)
+        found = self.reader.find(step)
         alpha = self.game.alpha * (ramp(step.progress) if self.alpha_ramp else 1.0)
-        each, right = scored(self.head(gradient_reversal(rows, alpha)), target)
-        count, whole = len(target), each.detach().sum()
+        reversed_vectors = replace(
+            found.encoded,
+            vectors=gradient_reversal(found.encoded.vectors, alpha),
+            pooled=gradient_reversal(found.encoded.pooled, alpha),
+        )
+        each, right = self._scored(replace(found, encoded=reversed_vectors))
+        count, whole = len(each), each.detach().sum()
         self._seen = (whole, count)
         if self.clamp is not None:
             each = each.clamp(max=self.clamp)
@@ -183,6 +192,9 @@ class Adversary(Objective):
             "cross_entropy": (whole, count),
         }
         return Loss(each.sum(), count, metrics)
+
+    def _scored(self, found: Found) -> tuple[Tensor, Tensor]:
+        return scored(self.head(self.reader(found)), found.target)
 
     def after_update(self, step: Step) -> None:
         """Follow the adversary's loss, and warn once if the encoder makes it wrong, not blind."""
@@ -195,7 +207,7 @@ class Adversary(Objective):
             if level > ALARM * self.guess:
                 self._warned = True
                 warnings.warn(
-                    f"The adversary of {self.rows.label!r} has a loss of {level:.2f} at step "
+                    f"The adversary of {self.reader.label!r} has a loss of {level:.2f} at step "
                     f"{step.number + 1}, where guessing has {self.guess:.2f}: the encoder makes it "
                     "wrong instead of blind, and a fresh probe will find the concept. Set preset "
                     "to strong, or give the adversary more steps and a hidden layer",

@@ -1,7 +1,8 @@
 """Concept: a label of the sample or of each word, read off the vectors a model is trained with."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,28 @@ from polymodal.component import (
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
+from polymodal.tokens import Encoded
 from polymodal_masking import Masked, MaskedTokens, at, word_numbers
 from polymodal_supervised.classification import Names
 from polymodal_supervised.labels import head, is_absent
+from polymodal_supervised.pooling import AttentionPooling
+
+Pool = Literal["encoder", "attention"]
 
 
-class ConceptRows(nn.Module):
-    """The vectors that a concept is predicted from, and the classes to predict.
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What is to be predicted in one step, and from which vectors."""
+
+    encoded: Encoded
+    index: Int[Tensor, " row"]  # of tokens, or of samples
+    target: Int[Tensor, " row"]
+
+
+class ConceptReader(nn.Module):
+    """Reads off a stream's vectors what class a sample or each word is of.
+
+    `find` tells what there is to predict, `forward` gives the rows to predict it from.
 
     Args:
         info: the streams.
@@ -38,6 +54,7 @@ class ConceptRows(nn.Module):
         ignore: labels that cost nothing.
         masked: objective that hides some of the stream's ids: read the vectors of its copy.
         only_hidden: of words, predict those of hidden tokens alone.
+        pool: a sample's vector: the encoder's own, or by attention learned here.
 
     Raises:
         ValueError: options that contradict each other, or fewer than two classes.
@@ -55,10 +72,15 @@ class ConceptRows(nn.Module):
         ignore: list[str] | None,
         masked: str | None,
         only_hidden: bool,
+        pool: Pool,
     ):
         super().__init__()
         if (classes is None) == (present is None):
             raise ValueError("classes and present are two ways to say the classes: give one")
+        if words and pool != "encoder":
+            raise ValueError(
+                f"words are read from their own tokens: pool must be encoder, got {pool!r}"
+            )
         if only_hidden and not (words and masked):
             raise ValueError("only_hidden needs words, and masked to say which are hidden")
         names: list[str] | int = ["absent", "present"] if classes is None else classes
@@ -74,6 +96,7 @@ class ConceptRows(nn.Module):
         self.only_hidden = only_hidden
         self.spec = info[stream].spec if stream in info else None
         self.need.check(info, stream)
+        self.pool = AttentionPooling(info[stream].width) if pool == "attention" else None
 
     @property
     def need(self) -> Need:
@@ -94,8 +117,16 @@ class ConceptRows(nn.Module):
                     f"and {self.masked!r} is none"
                 )
 
-    def forward(self, step: Step) -> tuple[Float[Tensor, "row width"], Int[Tensor, " row"]]:
-        """Return the rows to score and their classes.
+    def forward(self, found: Found) -> Float[Tensor, "row width"]:
+        """Return the rows to predict from."""
+        if self.words:
+            return at(found.encoded, found.index)
+        pooled = found.encoded.pooled_rows() if self.pool is None else self.pool(found.encoded)
+        rows: Tensor = pooled[found.index]
+        return rows
+
+    def find(self, step: Step) -> Found:
+        """Return what has a label in a step.
 
         Raises:
             DataError: a label that is no class, or fewer labels than words.
@@ -117,17 +148,17 @@ class ConceptRows(nn.Module):
             rows = [row for row, number in enumerate(numbers) if number >= 0]
             index = torch.tensor(rows, dtype=torch.int64, device=encoded.pooled.device)
             target = torch.tensor([numbers[row] for row in rows], dtype=torch.int64)
-            return encoded.pooled_rows()[index], target.to(index.device)
+            return Found(encoded, index, target.to(index.device))
         assert self.spec is not None
-        found = self._numbers([() if value is None else value for value in values])
-        listed = [None if v is None else n for v, n in zip(values, found, strict=True)]
-        classes = word_numbers(tokens, self.spec, listed, field=self.label)
+        listed = self._numbers([() if value is None else value for value in values])
+        numbers_of = [None if v is None else n for v, n in zip(values, listed, strict=True)]
+        classes = word_numbers(tokens, self.spec, numbers_of, field=self.label)
         if self.only_hidden and masked is not None:
             hidden = torch.full_like(classes, -1)
             hidden[masked.hidden.rows] = classes[masked.hidden.rows]
             classes = hidden
         index = (classes >= 0).nonzero()[:, 0]
-        return at(encoded, index), classes[index]
+        return Found(encoded, index, classes[index])
 
     def _numbers(self, lists: Sequence[Iterable[Any]]) -> list[list[int]]:
         """Return each label's class, -1 for none; all at once, since ranks learn names together."""
@@ -172,6 +203,7 @@ class Concept(Objective):
         masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
             unless given.
         only_hidden: of words, predict those of hidden tokens alone.
+        pool: a sample's vector: the encoder's own, or by attention learned here.
         hidden: width of a hidden layer; a linear head unless given.
 
     Raises:
@@ -191,10 +223,11 @@ class Concept(Objective):
         ignore: list[str] | None = None,
         masked: ObjectiveName | None = None,
         only_hidden: bool = False,
+        pool: Literal["encoder", "attention"] = "encoder",
         hidden: int | None = None,
     ):
         super().__init__()
-        self.rows = ConceptRows(
+        self.reader = ConceptReader(
             info,
             stream=stream,
             label=label,
@@ -204,23 +237,24 @@ class Concept(Objective):
             ignore=ignore,
             masked=masked,
             only_hidden=only_hidden,
+            pool=pool,
         )
-        self.head = head(info[stream].width, self.rows.names.size, hidden=hidden, dropout=0.0)
+        self.head = head(info[stream].width, self.reader.names.size, hidden=hidden, dropout=0.0)
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with words if their labels are read."""
-        return {self.rows.stream: self.rows.need}
+        return {self.reader.stream: self.reader.need}
 
     def attach(self, model: PretrainingModel) -> None:
         """Refuse a `masked` that hides nothing of the stream."""
-        self.rows.check(model)
+        self.reader.check(model)
 
     def fields(self) -> tuple[str, ...]:
         """Return the field that holds the labels."""
-        return (self.rows.label,)
+        return (self.reader.label,)
 
     def forward(self, step: Step) -> Loss:
         """Return the cross-entropy over what has a label."""
-        rows, target = self.rows(step)
-        each, right = scored(self.head(rows), target)
-        return Loss(each.sum(), len(target), {"accuracy": (right, len(target))})
+        found = self.reader.find(step)
+        each, right = scored(self.head(self.reader(found)), found.target)
+        return Loss(each.sum(), len(each), {"accuracy": (right, len(each))})

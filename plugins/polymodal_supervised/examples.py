@@ -8,6 +8,8 @@ def examples() -> list[Example]:
     named = {"stream": "words", "label": "kind", "classes": ["class 0", "class 1", "class 2"]}
     tags = {"stream": "words", "label": "tags", "words": True}
     numbered = {"state": "class names are numbered when they first come"}
+    strong = {**named, "preset": "strong", "pool": "attention"}
+    against = (named, strong, {**tags, "present": ["class 0"]})
     maps = {"stream": "patches", "label": "map", "cell": 1}
     return [
         Example(
@@ -23,8 +25,7 @@ def examples() -> list[Example]:
         Example("supervised.classification", "objective", {**named, "pool": "attention"}),
         Example("supervised.concept", "objective", named),
         Example("supervised.concept", "objective", {**tags, "classes": 3}, skip=numbered),
-        *(Example("supervised.adversary", "objective", options)
-          for options in (named, {**named, "preset": "strong"}, {**tags, "present": ["class 0"]})),
+        *(Example("supervised.adversary", "objective", options) for options in against),
         Example("supervised.dense", "objective", {**maps, "layers": [0]}),
         Example("supervised.dense", "objective", {**maps, "classes": 3, "hidden": 16}),
         Example(

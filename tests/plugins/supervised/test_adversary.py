@@ -109,6 +109,9 @@ def test_the_strong_adversary_takes_its_own_steps_and_the_encoder_stands_still(t
     found = gradients(model, task.phase_loss(toys.step(model, batch), "adversary").total)
     assert all(name.startswith("objectives") for name in found)
     assert not adversary(toys).objective("objective").phases()
+    attending = adversary(toys, preset="strong", pool="attention").objective("objective")
+    (other,) = attending.phases().values()
+    assert len(other.parameters) == len(phase.parameters) + 3  # the pooling learns with the head
     assert not task.separable and adversary(toys).objective("objective").separable
 
 
@@ -214,7 +217,9 @@ def test_of_hidden_words_the_adversary_tells_adjectives_from_others_in_the_same_
     assert losses["checked"].count == losses["words"].count == 2
     step = toys.step(model, batch)
     step.objective = "words"
-    vectors, target = model.objective("checked").rows(step)
+    reader = model.objective("checked").reader
+    found = reader.find(step)
+    vectors, target = reader(found), found.target
     shared = step.shared(model.objective("words"))
     assert torch.equal(vectors, shared.encoded.vectors[shared.hidden.rows])
     assert [int(row == 2) for row in shared.hidden.rows] == target.flip(0).tolist()[::-1]
@@ -257,6 +262,7 @@ def test_a_control_of_tags_leaves_out_what_is_ignored(toys):
         ({"loss_clamp": 0.7}, "needs adversary_steps"),
         ({"alpha": -1.0}, "must not be negative"),
         ({"words": True}, "channel 'word'"),
+        ({"words": True, "pool": "attention"}, "pool must be encoder"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(toys, options, reason):
