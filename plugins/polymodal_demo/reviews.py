@@ -9,43 +9,39 @@ from polymodal_demo.generated import GeneratedSource, pick
 GENDERS = ("female", "male")
 SENTIMENTS = ("positive", "negative")
 NAMES = {
-    "female": ("emma", "olivia", "sofia", "mia", "clara", "alice", "laura", "nina"),
-    "male": ("liam", "noah", "lucas", "james", "henry", "oscar", "david", "peter"),
+    "female": ("emma", "olivia", "sofia", "clara", "alice", "nina"),
+    "male": ("liam", "noah", "lucas", "henry", "oscar", "david"),
 }
 PRONOUNS = {
     "female": {"they": "she", "their": "her"},
     "male": {"they": "he", "their": "his"},
 }
-WORDS = {
-    "positive": ("lovely", "great", "superb", "pleasant", "brilliant", "charming"),
-    "negative": ("awful", "dull", "terrible", "gloomy", "dreadful", "tedious"),
+WORDS = {  # what they found it, and what they did about it
+    "positive": {
+        "adjective": ("lovely", "great", "superb", "charming"),
+        "liked": ("loved", "praised"),
+    },
+    "negative": {"adjective": ("awful", "dull", "gloomy", "tedious"), "liked": ("hated", "cursed")},
 }
-ADVERBS = ("really", "quite", "rather", "truly")
 TOPICS = {
-    "music": ("concert", "band", "song", "choir"),
-    "food": ("dinner", "cook", "soup", "bakery"),
-    "travel": ("train", "hotel", "beach", "tour"),
-    "books": ("novel", "poem", "library", "author"),
+    "music": {"thing": ("concert", "song", "choir"), "did": ("heard", "played")},
+    "food": {"thing": ("dinner", "soup", "cake"), "did": ("ate", "cooked")},
+    "travel": {"thing": ("beach", "tour", "hotel"), "did": ("visited", "booked")},
+    "books": {"thing": ("novel", "poem", "story"), "did": ("read", "wrote")},
 }
+ADVERBS = ("really", "quite", "truly")
 TEMPLATES = (
-    "{name} says {their} {topic} was {adverb} {adjective} .",
-    "{name} calls {their} {topic} {adjective} .",
-    "the {topic} was {adjective} , {name} told {their} friend .",
-    "{they} saw a {adjective} {topic} , says {name} .",
-    "{name} thinks that {they} had a {adjective} {topic} .",
-    "what a {adverb} {adjective} {topic} {they} saw , {name} !",
+    "{name} {did} a {adjective} {thing} , {they} {liked} it .",
+    "{they} {liked} the {adjective} {thing} that {name} {did} .",
+    "{name} {liked} {their} {adjective} {thing} .",
+    "the {thing} that {name} {did} was {adverb} {adjective} .",
+    "{they} {did} {their} {thing} , {name} {adverb} {liked} it .",
 )
 _SLOTS = {
-    "name": "PROPN", "they": "PRON", "their": "PRON", "topic": "NOUN", "adjective": "ADJ",
-    "adverb": "ADV",
+    "name": "PROPN", "they": "PRON", "their": "PRON", "thing": "NOUN", "did": "VERB",
+    "adjective": "ADJ", "liked": "VERB", "adverb": "ADV",
 }  # fmt: skip
-_TAGS = {
-    "VERB": "says was calls told saw thinks had",
-    "NOUN": "friend",
-    "DET": "the a what",
-    "SCONJ": "that",
-    "PUNCT": ". , !",
-}
+_TAGS = {"AUX": "was", "DET": "the a", "PRON": "it", "SCONJ": "that", "PUNCT": ". ,"}
 _TAG_OF = {word: tag for tag, words in _TAGS.items() for word in words.split()}
 
 
@@ -62,7 +58,7 @@ class Reviews(GeneratedSource):
 
     Fields: `text`, `counterfactual` (the same with names and pronouns of the other gender),
     `sentiment` ("positive", "negative"), `gender` ("female", "male"), `topic` ("music", "food",
-    "travel", "books"), `tags` (each word's part of speech; ADJ and ADV carry the sentiment),
+    "travel", "books"), `tags` (each word's part of speech),
     `coin` ("heads" or "tails", of no meaning).
 
     Args:
@@ -111,12 +107,9 @@ class Reviews(GeneratedSource):
                 words.append(both[gender])
                 swapped.append(both[1 - gender])
                 continue
-            if slot == "adjective":
-                piece = pick(generator, WORDS[SENTIMENTS[shown]])
-            elif slot == "adverb":
-                piece = pick(generator, ADVERBS)
-            elif slot == "topic":
-                piece = pick(generator, TOPICS[topic])
+            if slot:
+                choices = {**WORDS[SENTIMENTS[shown]], **TOPICS[topic], "adverb": ADVERBS}
+                piece = pick(generator, choices[slot])
             words.append(piece)
             swapped.append(piece)
         return {

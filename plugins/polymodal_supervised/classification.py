@@ -15,6 +15,7 @@ from polymodal.noise import hash_words
 from polymodal.objective import Loss, Objective, Predicted
 from polymodal.step import Step
 from polymodal.tokens import Encoded
+from polymodal_contrastive import BatchNorm
 from polymodal_supervised.labels import head, labelled
 from polymodal_supervised.pooling import AttentionPooling
 
@@ -95,6 +96,8 @@ class Classification(Objective):
         classes: their names in the order of the logits, or how many: then they are numbered as
             they come.
         pool: "encoder" for the encoder's own pooled vector; "attention" learns to weigh the tokens.
+        standardize: the vector to mean 0 and deviation 1 over the batch, before the head: what a
+            frozen encoder says in a whisper is learned sooner.
         hidden: width of a hidden layer; a linear head unless given.
         dropout: of the pooled vector, in training.
         label_smoothing: share of the target spread over all classes.
@@ -112,6 +115,7 @@ class Classification(Objective):
         label: FieldName,
         classes: list[str] | int,
         pool: Literal["encoder", "attention"] = "encoder",
+        standardize: bool = False,
         hidden: int | None = None,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
@@ -129,6 +133,8 @@ class Classification(Objective):
         self.label = label
         self.label_smoothing = label_smoothing
         self.pool = AttentionPooling(info[stream].width) if pool == "attention" else None
+        self.norm = BatchNorm(info[stream].width, affine=False) if standardize else nn.Identity()
+        self.separable = not standardize
         self.head = head(info[stream].width, self.names.size, hidden=hidden, dropout=dropout)
 
     def needs(self) -> Mapping[str, Need]:
@@ -142,11 +148,11 @@ class Classification(Objective):
     def forward(self, step: Step) -> Loss:
         """Return the cross-entropy over samples that have the stream and a label."""
         labels = labelled(step, self.stream, self.label)
-        pooled = self._pooled(step.encode(self.stream))
-        rows = torch.tensor(list(labels), dtype=torch.int64, device=pooled.device)
+        vectors = self._vectors(step.encode(self.stream))
+        rows = torch.tensor(list(labels), dtype=torch.int64, device=vectors.device)
         numbers = self.names.numbers(labels, field=self.label)
-        target = torch.tensor(numbers, dtype=torch.int64, device=pooled.device)
-        logits = self.head(pooled[rows]).float()
+        target = torch.tensor(numbers, dtype=torch.int64, device=vectors.device)
+        logits = self.head(self.norm(vectors[rows])).float()
         total = F.cross_entropy(
             logits, target, reduction="sum", label_smoothing=self.label_smoothing
         )
@@ -173,9 +179,9 @@ class Classification(Objective):
         """Return the logits of each sample."""
         if stream != self.stream:
             return super().project(stream, encoded)
-        logits: Tensor = self.head(self._pooled(encoded))
+        logits: Tensor = self.head(self.norm(self._vectors(encoded)))
         return logits
 
-    def _pooled(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
-        pooled: Tensor = encoded.pooled_rows() if self.pool is None else self.pool(encoded)
-        return pooled
+    def _vectors(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
+        vectors: Tensor = encoded.pooled_rows() if self.pool is None else self.pool(encoded)
+        return vectors

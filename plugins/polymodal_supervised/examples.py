@@ -8,6 +8,7 @@ def examples() -> list[Example]:
     named = {"stream": "words", "label": "kind", "classes": ["class 0", "class 1", "class 2"]}
     tags = {"stream": "words", "label": "tags", "words": True}
     numbered = {"state": "class names are numbered when they first come"}
+    attending = {**named, "pool": "attention", "standardize": True}
     strong = {**named, "preset": "strong", "pool": "attention"}
     against = (named, strong, {**tags, "present": ["class 0"]})
     maps = {"stream": "patches", "label": "map", "cell": 1}
@@ -22,7 +23,7 @@ def examples() -> list[Example]:
             "supervised.edges", "objective", {"stream": "graphs"},
             skip={"target_leak": "a probe may see what it is asked for, unless told otherwise"},
         ),
-        Example("supervised.classification", "objective", {**named, "pool": "attention"}),
+        Example("supervised.classification", "objective", attending),
         Example("supervised.concept", "objective", named),
         Example("supervised.concept", "objective", {**tags, "classes": 3}, skip=numbered),
         *(Example("supervised.adversary", "objective", options) for options in against),

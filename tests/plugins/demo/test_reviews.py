@@ -27,7 +27,7 @@ def test_the_counterfactual_differs_in_names_and_pronouns_alone():
                 changed += 1
             else:
                 assert one not in of_gender("female") | of_gender("male")
-        assert changed >= 2
+        assert changed
 
 
 @pytest.mark.parametrize("correlation", [0.5, 0.8])
@@ -42,10 +42,10 @@ def test_gender_goes_with_sentiment_as_often_as_asked_and_topic_never(correlatio
 
 
 def test_a_tenth_of_the_texts_say_the_opposite_and_all_words_of_a_text_agree():
+    known = {s: {*words["adjective"], *words["liked"]} for s, words in WORDS.items()}
     shown = []
     for row in rows():
-        words = [w for w, tag in zip(row["text"].split(), row["tags"], strict=True) if tag == "ADJ"]
-        (found,) = {s for s in WORDS for word in words if word in WORDS[s]}
+        (found,) = {s for s in known for word in row["text"].split() if word in known[s]}
         shown.append(found == row["sentiment"])
     assert np.mean(shown) == pytest.approx(0.9, abs=0.04)
 

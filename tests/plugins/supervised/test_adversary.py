@@ -13,6 +13,7 @@ from polymodal.tokens import Encoded, Tokens, segment_mean
 from polymodal_masking import MaskedTokens
 from polymodal_supervised import AttentionPooling, gradient_reversal
 from polymodal_supervised.adversary import CHECK_EVERY, Adversary
+from polymodal_supervised.classification import Classification
 from polymodal_supervised.concept import Concept
 from polymodal_supervised.reversal import ramp
 
@@ -298,3 +299,20 @@ def test_attention_pooling_weighs_tokens_as_a_loop_does():
         weights = pool.context(torch.tanh(pool.hidden(part))).softmax(dim=0)
         torch.testing.assert_close(found[sample], (weights * part).sum(dim=0))
     assert not found[1].any()
+
+
+def test_a_classifier_can_attend_and_standardize(toys):
+    model = toys.model(
+        {"image": toys.VALUES},
+        objective=lambda info: Classification(
+            info, stream="image", label="gender", classes=["a", "b"], pool="attention",
+            standardize=True,
+        ),
+    )  # fmt: skip
+    task, batch = model.objective("objective"), labelled(toys, ["a", None, "b", "b"])
+    found = toys.loss(model, batch)
+    vectors = task.pool(toys.step(model, batch).encode("image"))[[0, 2, 3]]
+    unit = (vectors - vectors.mean(dim=0)) / (vectors.var(dim=0, correction=0) + 1e-5).sqrt()
+    expected = F.cross_entropy(task.head(unit), torch.tensor([0, 1, 1]), reduction="sum")
+    torch.testing.assert_close(found.total, expected)
+    assert not task.separable
