@@ -104,8 +104,8 @@ class MaskedTokens(Objective):
             the paper compares with).
 
     Raises:
-        ValueError: a share out of range; a stream without ids, mask id or words; an encoder
-            without a table to tie to.
+        ValueError: a share out of range; options that go together or don't; a stream without ids,
+            mask id or words; an encoder without a table to tie to.
     """
 
     def __init__(
@@ -148,6 +148,10 @@ class MaskedTokens(Objective):
             )
         if (units == "concept") != bool(labels and concept):
             raise ValueError("units concept, labels and concept go together: name all or none")
+        if cover and (units != "concept" or fusion is not None):
+            raise ValueError(
+                "cover needs units concept, and no fusion: it would join the copies of a text"
+            )
         self.stream = stream
         self.labels = labels
         self.concept = frozenset(concept or ())

@@ -28,7 +28,7 @@ def word_numbers(
     numbers. Waits for the device, to refuse a text that has more.
 
     Args:
-        tokens: of the batch, one segment a sample.
+        tokens: of the batch, one segment a sample or copies of it.
         spec: what they are like.
         numbers: for each sample, one a word; None for a sample without.
         field: they come from, for errors.

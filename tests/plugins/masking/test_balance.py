@@ -132,9 +132,16 @@ def test_copies_are_scored_each(toys):
     assert toys.loss(model(True), batch).count == 6
 
 
-@pytest.mark.parametrize("options", [{"units": "concept"}, {"labels": "tags", "concept": ["A"]}])
-def test_units_and_labels_go_together(toys, options):
-    with pytest.raises(ValueError, match="go together"):
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"units": "concept"}, "go together"),
+        ({"labels": "tags", "concept": ["A"]}, "go together"),
+        ({"cover": True}, "cover needs units concept"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(toys, options, reason):
+    with pytest.raises(ValueError, match=reason):
         toys.model(
             {"text": toys.IDS}, objective=lambda info: MaskedTokens(info, stream="text", **options)
         )
