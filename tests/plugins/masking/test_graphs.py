@@ -237,7 +237,7 @@ def test_s2gae_compares_every_layer_of_one_end_with_every_layer_of_the_other(toy
         u, v = pairs
         ends = [(one, other) for one in (first, second) for other in (first, second)]
         product = torch.cat([one[u] * other[v] for one, other in ends], dim=1)
-        return product.sum(dim=1) if score == "dot" else objective.head(product)[:, 0]
+        return product.sum(dim=1) if score == "dot" else objective.score.head(product)[:, 0]
 
     log_sigmoid = torch.nn.functional.logsigmoid
     wanted = -log_sigmoid(scores(held)).sum() - log_sigmoid(-scores(drawn))[counted].sum()
