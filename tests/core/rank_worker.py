@@ -193,11 +193,14 @@ def whole(tensor):
 
 def settings(strategy: str, steps: int, names: list[str]) -> Config:
     slot = {"use": "a.b"}  # only rates are looked up
+    slots = dict.fromkeys(names, slot)
+    if "words" in slots:
+        slots["words"] = {**slot, "own_update_rate": 1e-2}
     return Config.model_validate(
         {
             "streams": {},
             "encoders": dict.fromkeys(STREAMS, slot),
-            "objectives": dict.fromkeys(names, slot),
+            "objectives": slots,
             "optimizer": {"learning_rate": 1e-3, "epsilon": 0.1, "schedule": "constant"},
             "trainer": {"max_steps": steps, "strategy": strategy},
         }
