@@ -11,7 +11,7 @@ from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamNam
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal.tokens import Encoded, Tokens
 from polymodal_masking.choice import (
     Choice,
     check_ratio,
@@ -125,6 +125,8 @@ class MaskedTokens(Objective):
         self.head = head
         self.spec = info[stream].spec
         self._need().check(info, stream)
+        # Given other streams, a stream's vectors alone do not say what it predicts.
+        self.predicts = None if given else "token"
         self.mask = self.spec.special.get("mask", 0)
         special = set(self.spec.special.values())
         ordinary = [i for i in range(self.spec.vocabulary) if i not in special]
@@ -207,13 +209,24 @@ class MaskedTokens(Objective):
             random=self.random,
         )
         encoded = self.context.encode(step, tokens.with_rows(ids), samples)
-        vectors = self.transform(at(encoded, rows))
-        head = step.encoder(self.stream).unembed if self.own is None else self.own
-        scores = head(vectors)
-        assert scores is not None  # `needs` asks for a table
-        total, correct = token_loss(scores + self.bias, tokens.ids[rows], counted)
+        scores = self._scores(step, at(encoded, rows))
+        total, correct = token_loss(scores, tokens.ids[rows], counted)
         count = len(rows) if counted is None else counted.sum()
         return Loss(total, count, {"accuracy": (correct, count)})
+
+    def predict(
+        self, step: Step, stream: str, encoded: Encoded
+    ) -> Float[Tensor, "token vocabulary"]:
+        """Return the scores of each token's id."""
+        return self._scores(step, encoded.vectors)
+
+    def _scores(
+        self, step: Step, vectors: Float[Tensor, "row width"]
+    ) -> Float[Tensor, "row vocabulary"]:
+        head = step.encoder(self.stream).unembed if self.own is None else self.own
+        scores = head(self.transform(vectors))
+        assert scores is not None  # `needs` asks for a table
+        return scores + self.bias
 
     def count(self, step: Step) -> int | Tensor:
         """Return how many tokens will be hidden."""
