@@ -70,6 +70,9 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.galaxies:Galaxies",
         "generated galaxies with spectra, their redshifts and masses",
     )
+    registry.source(
+        "urls", "polymodal_demo.urls:Urls", "addresses of made-up pages, half of them phishing"
+    )
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from polymodal.testing import Example
 
 NAMES = (
     "digits", "moving_digits", "scenes", "texture_pairs", "sounds", "graphs", "genomes",
-    "functions", "edits", "galaxies", "repeats",
+    "functions", "edits", "galaxies", "repeats", "urls",
 )  # fmt: skip
 
 
