@@ -91,9 +91,7 @@ def test_the_loss_is_the_divergence_at_the_disturbed_embeddings(toys):
 
     here = scores(torch.zeros_like(stem.vectors)).detach()
     d = (0.3 * step.normal("disturbance", tokens, stem.width)).requires_grad_()
-    apart = nn.functional.kl_div(
-        scores(d).log_softmax(-1), here.softmax(-1), reduction="sum"
-    )
+    apart = nn.functional.kl_div(scores(d).log_softmax(-1), here.softmax(-1), reduction="sum")
     (slope,) = torch.autograd.grad(apart, [d])
     d = d.detach() + 0.5 * slope
     d = 2.0 * d / d.norm(dim=1, keepdim=True)
