@@ -22,8 +22,16 @@ def divergence(
 def symmetric_divergence(
     one: Float[Tensor, "row class"], other: Float[Tensor, "row class"]
 ) -> Float[Tensor, " row"]:
-    """Return the divergence of each row both ways, what is wanted held fixed."""
-    return divergence(one.detach(), other) + divergence(other.detach(), one)
+    """Return the divergence of each row both ways; what is wanted of either is held fixed.
+
+    With shares p and q of the scores a and b, KL(p || q) + KL(q || p) is the sum of (p - q)(a - b),
+    for p - q sums to 0; and p - q is the gradient to a of the one that wants q, q - p to b of the
+    other. So both come without a logarithm.
+    """
+    one, other = single(one), single(other)
+    with torch.no_grad():
+        apart = one.softmax(dim=1) - other.softmax(dim=1)
+    return (apart * (one - other)).sum(dim=1)
 
 
 def worst_direction(

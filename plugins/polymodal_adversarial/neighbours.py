@@ -11,7 +11,7 @@ from polymodal.component import Need, StreamInfo
 from polymodal.model import PretrainingModel
 from polymodal.step import Step
 from polymodal.tokens import Encoded
-from polymodal_adversarial.disturbance import divergence, worst_direction
+from polymodal_adversarial.disturbance import single, worst_direction
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,12 @@ class Neighbours:
 
         Each token's follows from its own sample alone. `name` is the noise's.
         """
-        wanted = scores.detach()
+        wanted = single(scores.detach()).softmax(dim=1)
 
         def change(disturbance: Tensor) -> Tensor:
-            there = self.contextualize(step, stem, disturbance)
-            return divergence(wanted, self.predict(step, there)).sum()
+            """Its gradient, which alone is asked for, is that of the divergence from `scores`."""
+            there = single(self.predict(step, self.contextualize(step, stem, disturbance)))
+            return ((there.detach().softmax(dim=1) - wanted) * there).sum()
 
         noise = step.normal(name, step.tokens(self.stream), stem.width).to(stem.vectors)
         return self.radius * worst_direction(
