@@ -86,8 +86,8 @@ class AdversarialContrastive(Objective):
         rows = step.rows_with(near.stream)
         views = []
         for number, rate in enumerate(self.rates):
+            stem = near.embed(step)
             with torch.no_grad():  # only where to go from here is asked
-                stem = near.embed(step)
                 here = near.predict(step, near.contextualize(step, stem))
             worst = near.worst(
                 step, stem, here, name=f"view {number}", rate=rate, updates=self.updates

@@ -99,8 +99,10 @@ class Neighbours:
     ) -> Encoded:
         """Return the trunk's vectors for embeddings, disturbed and without a gradient if asked."""
         if disturbance is not None:
-            still = stem.vectors.detach()
-            size = still.square().mean(dim=1, keepdim=True).sqrt()
+            # The gradient is zero, not none: of several ranks each has a zero for parameters that
+            # are not used, and AdamW moves what has one.
+            still = stem.vectors.detach() + 0 * stem.vectors
+            size = still.detach().square().mean(dim=1, keepdim=True).sqrt()
             stem = replace(stem, vectors=still + size * disturbance)
         return step.encoder(self.stream).contextualize(stem)
 
