@@ -4,17 +4,18 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from polymodal.component import FromRun, Need, ObjectiveName, StreamInfo, StreamName
 from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
+from polymodal.objective import Comparison, Loss
 from polymodal.step import Step
 from polymodal_adversarial.disturbance import single
 from polymodal_adversarial.neighbours import Neighbours
 from polymodal_contrastive import nt_xent
 
 
-class AdversarialContrastive(Objective):
+class AdversarialContrastive(Comparison):
     """Tell the other view of each sample from all views of the batch (NT-Xent; URLBERT, Li, 2024).
 
     The two views are the same tokens under two draws of dropout, each disturbed between stem and
@@ -22,7 +23,7 @@ class AdversarialContrastive(Objective):
     as they are, without a projector. The stem learns nothing here: its vectors are held fixed.
 
     The views of all ranks are each other's negatives; each view is one count, the metric is
-    `accuracy`. Not separable: a batch must not be cut into micro-batches.
+    `accuracy`.
 
     Args:
         info: the streams.
@@ -42,8 +43,6 @@ class AdversarialContrastive(Objective):
         ValueError: an objective that predicts no classes, a number that must be above 0, or rates
             that are not two.
     """
-
-    separable = False
 
     def __init__(
         self,
@@ -80,8 +79,8 @@ class AdversarialContrastive(Objective):
         """Return the objective that predicts."""
         return () if self.near.objective is None else (self.near.objective,)
 
-    def forward(self, step: Step) -> Loss:
-        """Return the loss over both views of every sample that has the stream."""
+    def vectors(self, step: Step) -> tuple[Tensor, ...]:
+        """Return both views of every sample that has the stream, normalised."""
         near = self.near
         rows = step.rows_with(near.stream)
         views = []
@@ -95,8 +94,13 @@ class AdversarialContrastive(Objective):
             pooled = near.contextualize(step, stem, worst).pooled_rows()
             index = torch.tensor(rows, dtype=torch.int64, device=pooled.device)
             views.append(F.normalize(single(pooled[index]), dim=1))
-        total, correct = nt_xent(step, views[0], views[1], temperature=self.temperature)
-        count = 2 * len(rows)
+        return tuple(views)
+
+    def compare(self, step: Step, vectors: tuple[Tensor, ...]) -> Loss:
+        """Return the loss over both views of every sample that has the stream."""
+        one, other = vectors
+        total, correct = nt_xent(step, one, other, temperature=self.temperature)
+        count = 2 * len(one)
         return Loss(total, count, {"accuracy": (correct, count)})
 
     def count(self, step: Step) -> int:
