@@ -27,9 +27,9 @@ class Urls(GeneratedSource):
     """Addresses of web pages, each of one of ten categories, half of them phishing.
 
     An address is made of a scheme, a host (subdomain, a site's name, a top-level domain), a path
-    and sometimes a query. The path has two to five words of its category, and perhaps a plain one;
-    a category has ten words, made up, of which it shares two with each of two others, so that it takes
-    several words to tell. Phishing shows in one of three ways: characters of the name in
+    and sometimes a query. The path has two to five words of its category, and perhaps a plain one.
+    A category has ten words, made up, of which it shares two with each of two others, so that it
+    takes several words to tell. Phishing shows in one of three ways: characters of the name in
     look-alikes ("m1kado"), a name as subdomain of a throw-away host, or a long random query after a
     lure. Honest addresses have digits in names, such words and short queries, too.
 
