@@ -62,6 +62,9 @@ class ObjectiveSlot(TrainedSlot):
     batch_size: int | None = Field(None, ge=1)  # of its steps; with trainer.objectives: one
     group: str | None = None  # each sample goes to one objective of those with the same group
     share: float | None = Field(None, gt=0)  # of the group's samples, relative to the others; or 1
+    # Its loss makes an update of its own, before that of all others together: a further AdamW over
+    # the same weights, at this rate instead of the optimizer's.
+    own_update_rate: float | None = Field(None, gt=0)
 
 
 class StreamConfig(Section):

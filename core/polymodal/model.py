@@ -268,7 +268,7 @@ class PretrainingModel(nn.Module):
             read = set(objective.needs())
             if not read & present:
                 continue
-            reached.add(f"objectives.{name}.")
+            reached |= {f"objectives.{each}." for each in (name, *objective.shares())}
             reached |= {f"shared.{used}." for used in objective.uses()}
             for stream in read & present:
                 reached.add(f"encoders.{self.streams[stream]}.")

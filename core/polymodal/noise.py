@@ -40,6 +40,24 @@ def uniform(
     The place is the token's number among its sample's tokens, so the same sample draws the same
     numbers in any batch, at any position, on any device.
     """
+    return _bits(_hashed(keys, layout, seed, step, name)).to(torch.float32) * 2.0**-24
+
+
+def normal(
+    keys: Int[Tensor, " sample"], layout: Layout, width: int, *, seed: int, step: int, name: str
+) -> Float[Tensor, "token width"]:
+    """Return standard normal noise, `width` numbers a token, hashed as `uniform` is.
+
+    Each is the normal quantile of a hash of 24 bits, so that none lies beyond 5.4.
+    """
+    token = _hashed(keys, layout, seed, step, name)[:, None]
+    column = torch.arange(1, width + 1, device=token.device)
+    share = (_bits(mix(token + column * _STEP)).double() + 0.5) * 2.0**-24  # never 0 or 1
+    return torch.special.ndtri(share).float()
+
+
+def _hashed(keys: Tensor, layout: Layout, seed: int, step: int, name: str) -> Tensor:
+    """Return a hash of each token."""
     place = layout.within
     if layout.owner is not None:
         seen = [0] * layout.samples
@@ -49,5 +67,8 @@ def uniform(
             seen[owner] += length
         place = place + torch.tensor(skip, dtype=torch.int64, device=place.device)[layout.segment]
     sample = mix(keys ^ hash_words(seed, step, name))
-    bits = _shift(mix(sample[layout.sample] + (place + 1) * _STEP), 40)  # 24 bits: exact in float32
-    return bits.to(torch.float32) * 2.0**-24
+    return mix(sample[layout.sample] + (place + 1) * _STEP)
+
+
+def _bits(hashed: Tensor) -> Tensor:
+    return _shift(hashed, 40)  # 24 bits: exact in float32

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -84,6 +84,9 @@ class Objective(nn.Module, ABC):
     """Whether the loss of a batch is the sum of the losses of its parts. A contrastive loss is
     not: the loop refuses to cut its batch into micro-batches, unless it is a `Comparison`."""
 
+    predicts: Literal["token", "sample"] | None = None
+    """What `predict` has a row of scores for; None: this objective predicts no classes."""
+
     @abstractmethod
     def needs(self) -> Mapping[str, Need]:
         """Return the streams it reads and what it asks of each."""
@@ -97,6 +100,10 @@ class Objective(nn.Module, ABC):
 
     def uses(self) -> tuple[str, ...]:
         """Return the names of the config's `modules` it shares, fusions for example."""
+        return ()
+
+    def shares(self) -> tuple[str, ...]:
+        """Return the names of other objectives whose `predict` it calls."""
         return ()
 
     @abstractmethod
@@ -152,6 +159,15 @@ class Objective(nn.Module, ABC):
             DataError: it predicts nothing of the kind.
         """
         raise DataError(f"{type(self).__name__} has no predictions to evaluate")
+
+    def predict(
+        self, step: "Step", stream: str, encoded: Encoded
+    ) -> Float[Tensor, "token_or_sample class"]:
+        """Return the scores over classes it reads off a stream's vectors, as `predicts` says.
+
+        Others may ask how they change with the vectors.
+        """
+        raise NotImplementedError(f"{type(self).__name__} predicts no classes")
 
     def phases(self) -> Mapping[str, Phase]:
         """Return updates to make before the step's own, by name; asked once, when training starts.

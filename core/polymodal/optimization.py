@@ -1,6 +1,7 @@
 """One optimisation step: phases, micro-batches, gradients over ranks, clipping, the update."""
 
 import math
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,13 +43,16 @@ class Optimization:
             for name in model.objectives
             for phase, found in model.objective(name).phases().items()
         }
-        apart = {id(p) for phase in self.phases.values() for p in phase.parameters}
-        groups = parameter_groups(model, config)
-        for group in groups:
-            group["params"] = [p for p in group["params"] if id(p) not in apart]
         rate, settings = config.optimizer.learning_rate, config.optimizer
         options: dict[str, Any] = {"lr": rate, "betas": settings.betas, "eps": settings.epsilon}
-        self.optimizers = {"main": torch.optim.AdamW(groups, **options, fused=True)}
+        own = {name: config.objectives[name].own_update_rate for name in model.objectives}
+        # Objectives with updates of their own, and their optimisers' names: unlike any phase's.
+        self.apart = {name: f"{name}/" for name, each in own.items() if each is not None}
+        rates = {"main": rate, **{key: own[name] or rate for name, key in self.apart.items()}}
+        self.optimizers = {  # over the same weights, each with averages of its own
+            key: torch.optim.AdamW(self._groups(each / rate), **options, fused=True)
+            for key, each in rates.items()
+        }
         for key, phase in self.phases.items():
             scale = (phase.learning_rate or rate) / rate
             group = {"params": list(phase.parameters), "scale": scale, "decays": True}
@@ -59,7 +63,9 @@ class Optimization:
     def backward(
         self, batches: Sequence[Batch], names: Sequence[str], *, number: int, total: int
     ) -> list[dict[str, Loss]]:
-        """Make the phases of a step, then leave its gradients in the model; `apply` comes next.
+        """Make the phases of a step and the updates of objectives that have their own.
+
+        The gradients of all other objectives are left in the model for `apply`, which comes next.
 
         Args:
             batches: this rank's micro-batches, on the device.
@@ -77,12 +83,34 @@ class Optimization:
                 for update in range(phase.updates):
                     self._gradients(batches, {**arguments, "phase": key, "repeat": update})
                     self._update(key)
-        return self._gradients(batches, {**arguments, "objectives": names})
+        found: list[list[dict[str, Loss]]] = []
+        for name in names:
+            if name in self.apart:
+                found.append(self._gradients(batches, {**arguments, "objectives": [name]}))
+                self.model.forget_absent(*self._present(batches, [name]))
+                self._update(self.apart[name])
+        together = self._together(names)
+        if together:
+            found.append(self._gradients(batches, {**arguments, "objectives": together}))
+        return [dict(ChainMap(*losses)) for losses in zip(*found, strict=True)]
 
     def apply(self, batches: Sequence[Batch], names: Sequence[str]) -> Tensor:
         """Clip the gradients, move the weights, and return the gradients' norm before clipping."""
-        self.model.forget_absent(*self._present(batches, names))
+        self.model.forget_absent(*self._present(batches, self._together(names)))
         return self._update("main")
+
+    def _groups(self, scale: float) -> list[dict[str, Any]]:
+        """Return AdamW's groups of all that no phase keeps for itself, rates scaled."""
+        kept = {id(p) for phase in self.phases.values() for p in phase.parameters}
+        groups = parameter_groups(self.model, self.config)
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) not in kept]
+            group["scale"] *= scale
+        return groups
+
+    def _together(self, names: Sequence[str]) -> list[str]:
+        """Return the objectives whose losses make one update."""
+        return [name for name in names if name not in self.apart]
 
     def _schedule(self, number: int, total: int) -> None:
         rate = learning_rate(number, total, self.config.optimizer)

@@ -19,6 +19,9 @@ UNRESOLVED = "${}"
 
 _VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
 _KEY = re.compile(r"Interpolation key '([^']*)' not found")
+# Sections that hold named parts.
+_PARTS = ("streams", "tokenizers", "encoders", "modules", "objectives", "methods", "evaluate",
+          "trackers", "data.sources")  # fmt: skip
 _BOOL = "tag:yaml.org,2002:bool"
 
 
@@ -128,7 +131,10 @@ def _yaml_problem(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:
 
 
 def override(tree: DictConfig, changes: Sequence[str]) -> list[Problem]:
-    """Apply `key=value` changes to a tree; return what is wrong with them."""
+    """Apply `key=value` changes to a tree; return what is wrong with them.
+
+    A named part (`objectives.align`, `data.sources.photos`) that is set to null is taken out.
+    """
     problems = []
     for item in changes:
         key, equals, _ = item.partition("=")
@@ -137,6 +143,9 @@ def override(tree: DictConfig, changes: Sequence[str]) -> list[Problem]:
             continue
         try:
             tree.merge_with_dotlist([item])
+            section, _, name = key.rpartition(".")
+            if section in _PARTS and OmegaConf.select(tree, key) is None:
+                del OmegaConf.select(tree, section)[name]
         except yaml.MarkedYAMLError as error:
             problems.append((key, f"the value is not valid YAML: {error.problem}"))
         except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:

@@ -11,7 +11,7 @@ from polymodal.batch import Batch
 from polymodal.distributed import gather_rows, holding_gradients, sum_over_ranks
 from polymodal.encoder import NO_TAPS, Encoder, Taps
 from polymodal.layout import Layout
-from polymodal.noise import uniform
+from polymodal.noise import normal, uniform
 from polymodal.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:
@@ -125,21 +125,22 @@ class Step:
         Hashed from (seed, step, objective, name, sample, place): the same on any number of ranks
         and in any packing, so nothing random needs saving.
         """
-        return self._uniform(name, tokens.layout)
+        return uniform(self.batch.keys, tokens.layout, **self._draw(name))
 
     def uniform_samples(self, name: str) -> Float[Tensor, " sample"]:
         """Return noise in [0, 1) for each sample of the batch."""
         one = Layout.of([1] * self.batch.samples).to(self.batch.keys.device)
-        return self._uniform(name, one)
+        return uniform(self.batch.keys, one, **self._draw(name))
 
-    def _uniform(self, name: str, layout: Layout) -> Tensor:
-        return uniform(
-            self.batch.keys,
-            layout,
-            seed=self.seed,
-            step=self.number,
-            name=f"{self.objective}/{name}" + (f"/{self.repeat}" if self.repeat else ""),
-        )
+    def normal(self, name: str, tokens: Tokens, width: int) -> Float[Tensor, "token width"]:
+        """Return standard normal noise, `width` numbers for each token; hashed like `uniform`."""
+        return normal(self.batch.keys, tokens.layout, width, **self._draw(name))
+
+    def _draw(self, name: str) -> dict[str, Any]:
+        """What noise is hashed from, beside samples and places."""
+        again = f"/{self.repeat}" if self.repeat else ""
+        name = f"{self.objective}/{name}{again}"
+        return {"seed": self.seed, "step": self.number, "name": name}
 
     def gather(self, rows: Float[Tensor, "row width"]) -> Float[Tensor, "all_rows width"]:
         """Return the rows of all ranks, first rank first, with gradients back to each."""

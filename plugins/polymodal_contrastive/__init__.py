@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polymodal_contrastive.losses import info_nce, siglip_loss
     from polymodal_contrastive.projectors import BatchNorm, projector
     from polymodal_contrastive.redundancy import barlow_twins, cca_ssg
+    from polymodal_contrastive.simclr import nt_xent
     from polymodal_contrastive.symmetric import symmetric_info_nce
     from polymodal_contrastive.transport import alignment, optimal_transport
     from polymodal_contrastive.views import Views
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 _HOME = {
     "BatchNorm": "projectors", "Views": "views",
     "alignment": "transport", "barlow_twins": "redundancy", "cca_ssg": "redundancy",
-    "info_nce": "losses", "optimal_transport": "transport", "projector": "projectors",
+    "info_nce": "losses", "nt_xent": "simclr", "optimal_transport": "transport",
+    "projector": "projectors",
     "siglip_loss": "losses", "symmetric_info_nce": "symmetric",
 }  # fmt: skip
 
 __all__ = [
-    "BatchNorm", "Views", "alignment", "barlow_twins", "cca_ssg", "info_nce", "optimal_transport",
+    "BatchNorm", "Views", "alignment", "barlow_twins", "cca_ssg", "info_nce", "nt_xent",
+    "optimal_transport",
     "projector", "siglip_loss", "symmetric_info_nce",
 ]  # fmt: skip
 

@@ -93,23 +93,7 @@ class SimCLR(Comparison):
     def compare(self, step: Step, vectors: tuple[Tensor, ...]) -> Loss:
         """Return the loss over both views of every row."""
         one, other = self._project(torch.cat(vectors)).chunk(2)
-        everywhere, first = gathered(step, torch.cat([one, other], dim=1))
-        ones, others = everywhere.chunk(2, dim=1)
-        number = torch.arange(len(everywhere), device=one.device)
-        here, candidates = number[: len(one)] + first, number.repeat(2)
-        total, correct = one.new_zeros(()), one.new_zeros(())
-        for anchors, partners, own in ((one, others, ones), (other, ones, others)):
-            # An anchor itself is among `own`: its key is the partner's, so it is left out.
-            loss, right = info_nce(
-                anchors,
-                torch.cat([partners, own]),
-                scale=1 / self.temperature,
-                first=first,
-                anchor_keys=here,
-                candidate_keys=candidates,
-                tile=self.tile,
-            )
-            total, correct = total + loss, correct + right
+        total, correct = nt_xent(step, one, other, temperature=self.temperature, tile=self.tile)
         count = 2 * len(one)
         return Loss(total, count, {"accuracy": (correct, count)})
 
@@ -125,3 +109,36 @@ class SimCLR(Comparison):
 
     def _project(self, pooled: Float[Tensor, "row width"]) -> Float[Tensor, "row dim"]:
         return F.normalize(single(self.projector(pooled)), dim=1)
+
+
+def nt_xent(
+    step: Step,
+    one: Float[Tensor, "row dim"],
+    other: Float[Tensor, "row dim"],
+    *,
+    temperature: float,
+    tile: int | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the sum of NT-Xent (eq. 1) over both views' rows, and how many were told right.
+
+    Row i of both is one sample, normalised already. The negatives are all other rows of both
+    views, on all ranks. A sample that is alone costs nothing.
+    """
+    everywhere, first = gathered(step, torch.cat([one, other], dim=1))
+    ones, others = everywhere.chunk(2, dim=1)
+    number = torch.arange(len(everywhere), device=one.device)
+    here, candidates = number[: len(one)] + first, number.repeat(2)
+    total, correct = one.new_zeros(()), one.new_zeros(())
+    for anchors, partners, own in ((one, others, ones), (other, ones, others)):
+        # An anchor itself is among `own`: its key is the partner's, so it is left out.
+        loss, right = info_nce(
+            anchors,
+            torch.cat([partners, own]),
+            scale=1 / temperature,
+            first=first,
+            anchor_keys=here,
+            candidate_keys=candidates,
+            tile=tile,
+        )
+        total, correct = total + loss, correct + right
+    return total, correct

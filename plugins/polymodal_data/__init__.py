@@ -20,6 +20,9 @@ def polymodal_register(registry: "Registry") -> None:
     )
     registry.source("text", "polymodal_data.text:Text", "lines, paragraphs or documents of text")
     registry.source(
+        "addresses", "polymodal_data.addresses:Addresses", "the web addresses in text files"
+    )
+    registry.source(
         "folder",
         "polymodal_data.folder:Folder",
         "media files below a folder, with a metadata table",

@@ -23,6 +23,10 @@ def _texts(folder: Path) -> None:
     (folder / "lines.txt").write_text("a first line\na second\n\na third\n")
 
 
+def _pages(folder: Path) -> None:
+    (folder / "page.txt").write_text("See https://a.org/b?c=1 (and http://www.a.org/d).\n")
+
+
 def _media(folder: Path) -> None:
     for number, row in enumerate(ROWS):
         (folder / f"{row['name']}.png").write_bytes(bytes([number]) * 8)
@@ -48,6 +52,7 @@ def examples() -> list[Example]:
     return [
         Example("data.table", "source", {"path": "{folder}/rows.csv"}, prepare=_table),
         Example("data.text", "source", {"path": "{folder}/lines.txt"}, prepare=_texts),
+        Example("data.addresses", "source", {"path": "{folder}/page.txt"}, prepare=_pages),
         Example("data.folder", "source", {"folder": "{folder}"}, prepare=_media),
         Example("data.tar", "source", {"path": "{folder}/shard.tar"}, prepare=_tar),
         Example("data.hub", "source", {"name": "{folder}/saved"}, prepare=_hub),

@@ -75,6 +75,9 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_demo.reviews:Reviews",
         "short reviews with their counterfactuals: the writer's gender swapped",
     )
+    registry.source(
+        "urls", "polymodal_demo.urls:Urls", "addresses of made-up pages, half of them phishing"
+    )
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from polymodal.testing import Example
 
 NAMES = (
     "digits", "moving_digits", "scenes", "texture_pairs", "sounds", "graphs", "genomes",
-    "functions", "edits", "galaxies", "repeats", "reviews",
+    "functions", "edits", "galaxies", "repeats", "reviews", "urls",
 )  # fmt: skip
 
 

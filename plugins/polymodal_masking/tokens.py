@@ -167,6 +167,8 @@ class MaskedTokens(Objective):
         self.head = head
         self.spec = info[stream].spec
         self._need().check(info, stream)
+        # Given other streams, a stream's vectors alone do not say what it predicts.
+        self.predicts = None if given else "token"
         self.mask = self.spec.special.get("mask", 0)
         special = set(self.spec.special.values())
         ordinary = [i for i in range(self.spec.vocabulary) if i not in special]
@@ -288,13 +290,24 @@ class MaskedTokens(Objective):
         rows, counted = masked.hidden.rows, masked.hidden.counted
         tokens = masked.hidden.tokens
         assert tokens.ids is not None
-        vectors = self.transform(at(masked.encoded, rows))
-        head = step.encoder(self.stream).unembed if self.own is None else self.own
-        scores = head(vectors)
-        assert scores is not None  # `needs` asks for a table
-        total, correct = token_loss(scores + self.bias, tokens.ids[rows], counted)
+        scores = self._scores(step, at(masked.encoded, rows))
+        total, correct = token_loss(scores, tokens.ids[rows], counted)
         count = len(rows) if counted is None else counted.sum()
         return Loss(total, count, {"accuracy": (correct, count)})
+
+    def predict(
+        self, step: Step, stream: str, encoded: Encoded
+    ) -> Float[Tensor, "token vocabulary"]:
+        """Return the scores of each token's id."""
+        return self._scores(step, encoded.vectors)
+
+    def _scores(
+        self, step: Step, vectors: Float[Tensor, "row width"]
+    ) -> Float[Tensor, "row vocabulary"]:
+        head = step.encoder(self.stream).unembed if self.own is None else self.own
+        scores = head(self.transform(vectors))
+        assert scores is not None  # `needs` asks for a table
+        return scores + self.bias
 
     def count(self, step: Step) -> int | Tensor:
         """Return how many tokens will be hidden."""

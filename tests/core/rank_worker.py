@@ -142,6 +142,8 @@ def objectives(info, kind):
     siglip = find("contrastive.siglip", "objective").load()
     tokens = find("masking.tokens", "objective").load()
     mae = find("masking.mae", "objective").load()
+    virtual = find("adversarial.virtual", "objective").load()
+    views = find("adversarial.contrastive", "objective").load()
     following = find("generation.next_token", "objective").load()
     found = {
         "align": infonce(info, streams=["patches", "words"], dim=16),
@@ -151,6 +153,8 @@ def objectives(info, kind):
         "rebuild": mae(info, stream="patches"),
         "next": following(info, stream="causal_words"),
         "virtual": VirtualAdversary(),
+        "near": virtual(info, stream="words", objective="words"),
+        "views": views(info, stream="words"),
         "adversary": Adversary(),
         "follow": Follow(),
     }
@@ -193,11 +197,14 @@ def whole(tensor):
 
 def settings(strategy: str, steps: int, names: list[str]) -> Config:
     slot = {"use": "a.b"}  # only rates are looked up
+    slots = dict.fromkeys(names, slot)
+    if "words" in slots:
+        slots["words"] = {**slot, "own_update_rate": 1e-2}
     return Config.model_validate(
         {
             "streams": {},
             "encoders": dict.fromkeys(STREAMS, slot),
-            "objectives": dict.fromkeys(names, slot),
+            "objectives": slots,
             "optimizer": {"learning_rate": 1e-3, "epsilon": 0.1, "schedule": "constant"},
             "trainer": {"max_steps": steps, "strategy": strategy},
         }

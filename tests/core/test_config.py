@@ -76,6 +76,17 @@ def test_overrides_and_environment_reach_the_config(sensor_config, plugins, tmp_
     assert (config.seed, config.trainer.max_steps, config.data.workers) == (7, 9, 1)
 
 
+def test_a_part_set_to_null_is_taken_out_and_an_option_is_not(sensor_config, plugins, tmp_path):
+    sensor_config["objectives"]["again"] = sensor_config["objectives"]["rebuild"]
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(sensor_config))
+    changes = ["objectives.again=null", "optimizer.clip=null", "trackers.none=null"]
+    config = read_config(file, changes, plugins=plugins)
+    assert list(config.objectives) == ["rebuild"]
+    assert config.optimizer.clip is None
+    assert not config.trackers
+
+
 def test_a_wrong_override_is_blamed_on_the_command_line(sensor_config, plugins, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(sensor_config))

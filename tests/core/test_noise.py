@@ -3,7 +3,7 @@
 import torch
 
 from polymodal.layout import Layout
-from polymodal.noise import hash_words, mix, uniform
+from polymodal.noise import hash_words, mix, normal, uniform
 
 
 def noise(keys, layout, **changed):
@@ -68,3 +68,26 @@ def test_words_do_not_run_together():
 def test_no_tokens_draw_nothing():
     assert noise([], Layout.empty(0)).shape == (0,)
     assert noise([1, 2], Layout.empty(2)).shape == (0,)
+
+
+def normal_noise(keys, layout, width):
+    keys = torch.tensor(keys, dtype=torch.int64)
+    return normal(keys, layout, width, seed=1, step=2, name="disturb")
+
+
+def test_normal_noise_is_normal_and_its_columns_are_unrelated():
+    drawn = normal_noise(list(range(200)), Layout.of([25] * 200), 4).double()
+    assert drawn.shape == (5000, 4)
+    assert (drawn.mean(dim=0).abs() < 5 / 5000**0.5).all()
+    assert ((drawn.std(dim=0) - 1).abs() < 5 / 10_000**0.5).all()
+    within = (drawn.abs() < 1).double().mean()
+    assert abs(within - 0.6827) < 5 * (0.6827 * 0.3173 / 20_000) ** 0.5
+    related = torch.corrcoef(drawn.T) - torch.eye(4)
+    assert related.abs().max() < 5 / 5000**0.5
+
+
+def test_a_sample_draws_the_same_normal_numbers_in_any_batch_and_at_any_width():
+    alone = normal_noise([42], Layout.of([4]), 3)
+    among = normal_noise([7, 42, 9], Layout.of([3, 4, 2]), 5)
+    assert torch.equal(among[3:7, :3], alone)
+    assert normal_noise([], Layout.empty(0), 3).shape == (0, 3)

@@ -54,11 +54,19 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(sensor_config, plugins
     assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
 
 
+def own_updates(sensor_config):
+    """Add an objective that makes an update of its own."""
+    sensor_config["objectives"]["again"] = {
+        "use": "masking.simmim", "stream": "signal", "ratio": 0.3, "own_update_rate": 5e-3
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_equals_an_uninterrupted_one(sensor_config, plugins, tmp_path, workers):
     sensor_config["trainer"] |= {"checkpoint_every": 2, "ema": 0.9}
     sensor_config["streams"]["signal"]["encoder"] |= {"dropout": 0.1, "drop_path": 0.1}
     sensor_config["data"]["workers"] = workers
+    own_updates(sensor_config)
     train(sensor_config, tmp_path / "whole", plugins)
     config = check_config(sensor_config, plugins=plugins)
     stopped = Training(config, tmp_path / "cut", plugins=plugins, quiet=True)
@@ -143,6 +151,43 @@ def test_an_epoch_shows_each_row_once_to_ranks_whose_number_changes(
     assert len(set(zip(epoch.source, epoch.index, strict=True))) == 48
     dataset = PackedDataset(list(training.sources.values()), training.builder.readings)
     assert sorted(seen) == sorted(dataset[epoch].keys.tolist())
+
+
+def test_an_update_of_its_own_is_adamw_at_its_own_rate(sensor_config, plugins, tmp_path):
+    (slot,) = sensor_config["objectives"].values()
+    sensor_config["optimizer"] = {"learning_rate": 1e-3}
+    train(sensor_config, tmp_path / "joint", plugins)
+    sensor_config["optimizer"] = {"learning_rate": 1e-5}
+    slot["own_update_rate"] = 1e-3
+    train(sensor_config, tmp_path / "own", plugins)
+    assert equal(weights(tmp_path / "joint"), weights(tmp_path / "own"))
+
+
+def test_an_own_update_and_the_others_move_the_same_weights_in_turn(
+    sensor_config, plugins, tmp_path
+):
+    own_updates(sensor_config)
+    sensor_config["trainer"] |= {"max_steps": 1}
+    config = check_config(sensor_config, plugins=plugins)
+    training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
+    moved = []
+    for key, optimizer in training.optimization.optimizers.items():
+        original = optimizer.step
+
+        def step(key=key, optimizer=optimizer, original=original):
+            given = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+            moved.append((key, {id(p) for p in given}))
+            original()
+
+        optimizer.step = step
+    training.run()
+    model = training.model
+    encoder = {id(p) for p in model.encoder("signal").parameters()}
+    assert [key for key, _ in moved] == ["again/", "main"]
+    for (_, given), own, other in zip(moved, ("again", "rebuild"), ("rebuild", "again")):
+        assert encoder <= given
+        assert {id(p) for p in model.objective(own).parameters()} <= given
+        assert not {id(p) for p in model.objective(other).parameters()} & given
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch(sensor_config, plugins, tmp_path):

@@ -200,6 +200,7 @@ class _Trial:
 
 def _differs(first: Tensor, second: Tensor) -> Tensor:
     """Return which rows differ."""
+    first, second = first.detach(), second.detach()  # an inner gradient is taken with grad on
     bound = CLOSE * float(first.abs().max().clamp(min=1e-3))
     return (second - first).abs().amax(dim=1) > bound
 
