@@ -84,8 +84,8 @@ class Objective(nn.Module, ABC):
     """Whether the loss of a batch is the sum of the losses of its parts. A contrastive loss is
     not: the loop refuses to cut its batch into micro-batches, unless it is a `Comparison`."""
 
-    predicts: Literal["token", "sample"] | None = None
-    """What `predict` has a row of scores for; None: this objective predicts no classes."""
+    logits_of: Literal["token", "sample"] | None = None
+    """What `logits` has a row for; None: this objective has none."""
 
     @abstractmethod
     def needs(self) -> Mapping[str, Need]:
@@ -103,7 +103,7 @@ class Objective(nn.Module, ABC):
         return ()
 
     def shares(self) -> tuple[str, ...]:
-        """Return the names of other objectives whose `predict` it calls."""
+        """Return the names of other objectives whose `logits` it asks for."""
         return ()
 
     @abstractmethod
@@ -160,14 +160,14 @@ class Objective(nn.Module, ABC):
         """
         raise DataError(f"{type(self).__name__} has no predictions to evaluate")
 
-    def predict(
+    def logits(
         self, step: "Step", stream: str, encoded: Encoded
     ) -> Float[Tensor, "token_or_sample class"]:
-        """Return the scores over classes it reads off a stream's vectors, as `predicts` says.
+        """Return the scores over classes it reads off a stream's vectors, as `logits_of` says.
 
         Others may ask how they change with the vectors.
         """
-        raise NotImplementedError(f"{type(self).__name__} predicts no classes")
+        raise NotImplementedError(f"{type(self).__name__} has no logits")
 
     def phases(self) -> Mapping[str, Phase]:
         """Return updates to make before the step's own, by name; asked once, when training starts.

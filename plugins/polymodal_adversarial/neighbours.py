@@ -56,7 +56,7 @@ class Neighbours:
         if model is None or self.objective is None:
             return
         task = model.objective(self.objective)
-        if task.predicts is None or self.stream not in task.needs():
+        if task.logits_of is None or self.stream not in task.needs():
             raise ValueError(
                 f"objective: {self.objective!r} does not predict classes from the stream "
                 f"{self.stream!r} alone, as masking.tokens and supervised.classification do"
@@ -65,7 +65,7 @@ class Neighbours:
     def by_sample(self, step: Step) -> bool:
         """Whether there is a prediction for each sample, not for each token."""
         return self.objective is not None and (
-            step.model.objective(self.objective).predicts == "sample"
+            step.model.objective(self.objective).logits_of == "sample"
         )
 
     def count(self, step: Step) -> int:
@@ -81,7 +81,7 @@ class Neighbours:
             assert scores is not None  # `need` asks for a table
             return scores
         task = step.model.objective(self.objective)
-        scores = task.predict(step, self.stream, encoded)
+        scores = task.logits(step, self.stream, encoded)
         if not self.by_sample(step):
             return scores
         rows = step.rows_with(self.stream)

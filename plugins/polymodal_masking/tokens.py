@@ -168,7 +168,7 @@ class MaskedTokens(Objective):
         self.spec = info[stream].spec
         self._need().check(info, stream)
         # Given other streams, a stream's vectors alone do not say what it predicts.
-        self.predicts = None if given else "token"
+        self.logits_of = None if given else "token"
         self.mask = self.spec.special.get("mask", 0)
         special = set(self.spec.special.values())
         ordinary = [i for i in range(self.spec.vocabulary) if i not in special]
@@ -295,7 +295,7 @@ class MaskedTokens(Objective):
         count = len(rows) if counted is None else counted.sum()
         return Loss(total, count, {"accuracy": (correct, count)})
 
-    def predict(
+    def logits(
         self, step: Step, stream: str, encoded: Encoded
     ) -> Float[Tensor, "token vocabulary"]:
         """Return the scores of each token's id."""

@@ -126,7 +126,7 @@ class Classification(Objective):
             raise ValueError(f"classes must differ, got {classes}")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be at least 0 and below 1: {label_smoothing}")
-        self.predicts = "sample"
+        self.logits_of = "sample"
         self.names = Names(classes)
         if self.names.size < 2:
             raise ValueError(f"classes must be 2 or more, got {classes}")
@@ -187,6 +187,6 @@ class Classification(Objective):
         vectors: Tensor = encoded.pooled_rows() if self.pool is None else self.pool(encoded)
         return vectors
 
-    def predict(self, step: Step, stream: str, encoded: Encoded) -> Float[Tensor, "sample class"]:
+    def logits(self, step: Step, stream: str, encoded: Encoded) -> Float[Tensor, "sample class"]:
         """Return the logits of each sample."""
         return self.project(stream, encoded)

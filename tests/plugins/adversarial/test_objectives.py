@@ -87,7 +87,7 @@ def test_the_loss_is_the_divergence_at_the_disturbed_embeddings(toys):
         moved = Encoded.mean_pooled(tokens.layout, (stem.vectors + size * disturbance).detach())
         if disturbance.requires_grad:
             moved = Encoded.mean_pooled(tokens.layout, stem.vectors.detach() + size * disturbance)
-        return head.predict(step, "url", encoder.contextualize(moved))
+        return head.logits(step, "url", encoder.contextualize(moved))
 
     here = scores(torch.zeros_like(stem.vectors)).detach()
     d = (0.3 * step.normal("disturbance", tokens, stem.width)).requires_grad_()
