@@ -142,8 +142,6 @@ def objectives(info, kind):
     siglip = find("contrastive.siglip", "objective").load()
     tokens = find("masking.tokens", "objective").load()
     mae = find("masking.mae", "objective").load()
-    virtual = find("adversarial.virtual", "objective").load()
-    views = find("adversarial.contrastive", "objective").load()
     following = find("generation.next_token", "objective").load()
     found = {
         "align": infonce(info, streams=["patches", "words"], dim=16),
@@ -153,8 +151,6 @@ def objectives(info, kind):
         "rebuild": mae(info, stream="patches"),
         "next": following(info, stream="causal_words"),
         "virtual": VirtualAdversary(),
-        "near": virtual(info, stream="words", objective="words"),
-        "views": views(info, stream="words"),
         "adversary": Adversary(),
         "follow": Follow(),
     }
