@@ -1,6 +1,6 @@
 """Measures every method in three batch modes: time of a step, nodes a second, peak memory.
 
-    python examples/papers/graphfm/cost.py [BLOCKS] [DEVICE]
+    python examples/papers/graphfm/cost.py [BLOCKS] [DEVICE] [MODE ...]
 
 Each runs in a process of its own on a graph of BLOCKS communities of 100 nodes. On a CPU, seconds
 are of the processor, and memory is the process's peak above that of a run without a step; on a GPU,
@@ -29,15 +29,13 @@ WARM, STEPS = 2, 6
 SEEDS = 256  # centres, or about as many nodes of parts, in a batch
 
 
-def main(blocks: int = 20, device: str = "cpu") -> None:
-    """Print the table."""
+def main(blocks: int = 20, device: str = "cpu", *chosen: str) -> None:
+    """Print the table, of all modes or those chosen."""
     nodes = 100 * blocks
     graph = Blocks(blocks=blocks, between=0.03 / blocks).row(0)["graph"]
     small = yaml.safe_load((FOLDER / "small.yaml").read_text())
     small.update(evaluate={}, trainer={"device": device})
-    torch.optim.AdamW(
-        [torch.zeros(1)]
-    )  # what the first optimiser imports, for all children at once
+    torch.optim.AdamW([torch.zeros(1)])  # imports what each child would have to otherwise
     idle: dict[str, float] = {}
     arms = yaml.safe_load((FOLDER / "comparison.yaml").read_text())["arms"]
     print("| method | batch | seconds a step | nodes a second | peak memory, MB |")
@@ -54,7 +52,7 @@ def main(blocks: int = 20, device: str = "cpu") -> None:
         }  # fmt: skip
         for method, changes in arms.items():
             for mode, (scored, batch, source) in modes.items():
-                if method == "raw_features":
+                if method == "raw_features" or mode not in (chosen or modes):
                     continue
                 more: dict[str, Any] = dict(changes)
                 small["data"] = {"batch_size": batch, "sources": {"graph": source}}
