@@ -6,6 +6,7 @@ NAMES = (
     "packing",
     "grouping",
     "modalities",
+    "mixed",
     "overhead",
     "clip",
     "contrastive",
