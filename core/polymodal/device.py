@@ -26,3 +26,14 @@ def choose_device(name: str) -> torch.device:
             "set it to auto or cpu"
         ) from error
     return device
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's generators of the CPU and of this device.
+
+    `torch.manual_seed` notes where it was called for every device that is not in use yet, which
+    takes longer than a small step's update.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self, cast
 
 import torch
@@ -262,20 +263,29 @@ class PretrainingModel(nn.Module):
             objectives: those computed in the step.
         """
         present, objectives = set(present), set(objectives)
-        reached: set[str] = set()  # names of encoders, modules and objectives in use
+        reached = {"methods"}  # and the names of encoders, modules and objectives in use
         for name in objectives:
             objective = self.objective(name)
             read = set(objective.needs())
             if not read & present:
                 continue
-            reached |= {f"objectives.{each}." for each in (name, *objective.shares())}
-            reached |= {f"shared.{used}." for used in objective.uses()}
-            for stream in read & present:
-                reached.add(f"encoders.{self.streams[stream]}.")
-        prefixes = (*reached, "methods.")
+            reached |= {f"objectives.{each}" for each in (name, *objective.shares())}
+            reached |= {f"shared.{used}" for used in objective.uses()}
+            reached |= {f"encoders.{self.streams[stream]}" for stream in read & present}
+        for part, parameters in self._parts.items():
+            if part not in reached:
+                for parameter in parameters:
+                    parameter.grad = None
+
+    @cached_property
+    def _parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of each part, "encoders.image" say, and of all methods."""
+        parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
-            if parameter.grad is not None and not name.startswith(prefixes):
-                parameter.grad = None
+            section, part, _ = name.split(".", 2)
+            key = section if section == "methods" else f"{section}.{part}"
+            parts.setdefault(key, []).append(parameter)
+        return parts
 
 
 def stream_info(spec: TokenSpec, encoder: Encoder) -> StreamInfo:

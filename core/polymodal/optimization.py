@@ -11,6 +11,7 @@ from torch import Tensor
 from polymodal.batch import Batch
 from polymodal.caching import Compared, Vectors
 from polymodal.config import Config
+from polymodal.device import seed_generators
 from polymodal.distributed import any_over_ranks, placed, rank, sum_over_ranks, world_size
 from polymodal.freezing import parameter_groups
 from polymodal.model import PretrainingModel, total_loss
@@ -164,7 +165,8 @@ class Optimization:
 
     def _seed(self, place: int, arguments: Mapping[str, Any]) -> None:
         """Let a micro-batch's dropout be the same in both of its passes."""
-        torch.manual_seed(hash_words(self.config.seed, "micro", arguments["number"], rank(), place))
+        seed = hash_words(self.config.seed, "micro", arguments["number"], rank(), place)
+        seed_generators(seed, self.device)
 
     def autocast(self) -> torch.autocast:
         """Return the context in which losses are computed."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from polymodal.average import WeightAverage
@@ -16,7 +15,7 @@ from polymodal.batch import Batch
 from polymodal.build import Builder, fields_of, groups_of
 from polymodal.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from polymodal.config import Config
-from polymodal.device import choose_device
+from polymodal.device import choose_device, seed_generators
 from polymodal.distributed import rank, world_size
 from polymodal.errors import DataError
 from polymodal.evaluation import Score
@@ -304,7 +303,7 @@ class Training:
                 window.waited += time.perf_counter() - began
                 ledger.lap("waiting")
                 # Dropout draws from torch's generator: seeding it by the step makes resuming exact.
-                torch.manual_seed(hash_words(config.seed, "step", number, rank()))
+                seed_generators(hash_words(config.seed, "step", number, rank()), self.device)
                 names = self._objectives_of(number)
                 for method in model.methods.values():
                     method.before_step(number, self.total)  # type: ignore[operator]
