@@ -87,7 +87,7 @@ def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "gradients.safetensors"
-    return run(out, "ddp", ranks=1, steps=6, kind="comparisons")
+    return run(out, "ddp", ranks=1, steps=3, kind="comparisons")
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_comparisons_have_the_losses_and_gradients_of_one_batch_on_one_process(
     tmp_path, compared, strategy, ranks, micro
 ):
     out = tmp_path / "found.safetensors"
-    found = run(out, strategy, ranks=ranks, steps=6, micro=micro, kind="comparisons")
+    found = run(out, strategy, ranks=ranks, steps=3, micro=micro, kind="comparisons")
     check_equal(compared, found)
 
 
@@ -112,7 +112,7 @@ def test_two_nodes_on_one_machine_train_together(tmp_path, compared):
         subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node}",
              "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}",
-             WORKER, str(out), "ddp", "6", "1", "comparisons"],
+             WORKER, str(out), "ddp", "3", "1", "comparisons"],
             stderr=subprocess.PIPE, text=True,
         )
         for node in range(2)
