@@ -302,6 +302,8 @@ def _read(file: str, load: Any) -> tokenizers.Tokenizer:
         if isinstance(saved, dict) and set(saved) == {"tokenizer"}:  # `state` of a run
             return tokenizers.Tokenizer.from_str(json.dumps(saved["tokenizer"]))
         found: tokenizers.Tokenizer = load(path)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file} is no vocabulary: {error}") from error
     except ValueError:
         raise
     except Exception as error:  # the library raises bare Exception
