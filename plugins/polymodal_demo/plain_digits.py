@@ -11,12 +11,14 @@ from polymodal_demo.generated import GeneratedSource
 class PlainDigits(GeneratedSource):
     """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, white on black.
 
-    Nothing is added: for experiments with few labels. Two columns say splits: `split` has the
+    Nothing is added: for experiments with few labels. Three columns say splits: `split` has the
     training part and the rest, `few` has `shots` drawings of each digit from the training part
-    and the same rest.
+    and the same rest. `selection` has the same few and, to score, the training part's others: for
+    choosing settings without a look at the rest.
 
     Fields: `image` (uint8 [8, 8, 3]), `label` (the digit's name, "seven"), `split` ("train",
-    "validation"), `few` ("train", "validation", or "" for training drawings beyond the few).
+    "validation"), `few` ("train", "validation", or "" for training drawings beyond the few),
+    `selection` ("train", "validation", or "" for the rest).
 
     Args:
         training: drawings in the training part, drawn at random.
@@ -27,7 +29,7 @@ class PlainDigits(GeneratedSource):
         ValueError: more training drawings than there are, or shots below 1.
     """
 
-    fields = ("image", "label", "split", "few")
+    fields = ("image", "label", "split", "few", "selection")
 
     def __init__(self, *, training: int = 1400, shots: int = 10, seed: int = 0):
         super().__init__(samples=len(drawings()[0]), seed=seed)
@@ -46,10 +48,11 @@ class PlainDigits(GeneratedSource):
         """Return one drawing."""
         images, digits = drawings()
         levels = (images[index] * 255).round().astype(np.uint8)
-        held = "train" if index in self.training else "validation"
+        training, few = index in self.training, index in self.few
         return {
             "image": levels[..., None].repeat(3, axis=2),
             "label": NUMBERS[digits[index]],
-            "split": held,
-            "few": held if held == "validation" or index in self.few else "",
+            "split": "train" if training else "validation",
+            "few": "train" if few else "" if training else "validation",
+            "selection": "train" if few else "validation" if training else "",
         }

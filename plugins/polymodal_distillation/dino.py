@@ -39,6 +39,9 @@ class DINO(Objective):
         momentum: of the teacher at the start; it grows to 1 by a cosine.
         centre_momentum: share of the old centre that is kept in each step.
         freeze_last: share of the run in which the head's last layer stays as it was drawn.
+        norm: whether the head's hidden layers have batch norms, as the paper's code has for
+            convolutional networks. In short runs on little data they keep vectors apart that
+            otherwise all end in one place. Batches must not be cut into micro-batches then.
 
     Raises:
         ValueError: an unknown stream, a number out of range, or small crops with an encoder of
@@ -61,8 +64,10 @@ class DINO(Objective):
         momentum: float = 0.996,
         centre_momentum: float = 0.9,
         freeze_last: float = 0.01,
+        norm: bool = False,
     ):
         super().__init__()
+        self.separable = not norm
         self.crops = Crops.of(info, stream, local, local_crops)
         self.plan = Plan(student_temperature, teacher_temperature, warmup, momentum, freeze_last)
         self.heads = Heads(
@@ -71,6 +76,7 @@ class DINO(Objective):
             hidden=hidden,
             bottleneck=bottleneck,
             centre_momentum=centre_momentum,
+            norm=norm,
         )
 
     def attach(self, model: PretrainingModel) -> None:

@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from polymodal.distributed import sum_over_ranks
 from polymodal.teacher import Teacher
+from polymodal_contrastive import BatchNorm
 
 
 class Head(nn.Module):
     """A perceptron of three layers, its result on the unit sphere, against unit directions.
 
     The directions are a weight-normed layer whose norms stay 1 (Caron et al., 2021, appendix C).
+    With `norm` the hidden layers have batch norms, over all rows and ranks.
     """
 
-    def __init__(self, width: int, *, outputs: int, hidden: int, bottleneck: int):
+    def __init__(
+        self, width: int, *, outputs: int, hidden: int, bottleneck: int, norm: bool = False
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise((width, hidden, hidden, bottleneck)):
@@ -25,8 +29,8 @@ class Head(nn.Module):
             # 0.02 at the paper's width of 2048; narrow heads would start all but linear with it.
             nn.init.trunc_normal_(linear.weight, std=before**-0.5)
             nn.init.zeros_(linear.bias)
-            layers += [linear, nn.GELU()]
-        self.body = nn.Sequential(*layers[:-1])
+            layers += [linear, *([BatchNorm(after)] if norm else []), nn.GELU()]
+        self.body = nn.Sequential(*layers[: -2 if norm else -1])
         self.directions = nn.Parameter(torch.randn(outputs, bottleneck) * bottleneck**-0.5)
 
     def forward(
@@ -39,7 +43,8 @@ class Head(nn.Module):
         directions = F.normalize(self.directions, dim=1)
         if frozen:
             directions = directions.detach() + 0 * directions
-        logits: Tensor = F.normalize(self.body(vectors), dim=-1) @ directions.T
+        found = self.body(vectors.flatten(0, -2)).reshape(*vectors.shape[:-1], -1)
+        logits: Tensor = F.normalize(found, dim=-1) @ directions.T
         return logits if logits.dtype == torch.float64 else logits.float()
 
 
@@ -86,13 +91,21 @@ class Heads(nn.Module):
         hidden: width of the hidden layers.
         bottleneck: width before the last layer.
         centre_momentum: share of the old centre that is kept in each step.
+        norm: whether the hidden layers have batch norms.
 
     Raises:
         ValueError: a size below 1, or a momentum that is no share.
     """
 
     def __init__(
-        self, width: int, *, outputs: int, hidden: int, bottleneck: int, centre_momentum: float
+        self,
+        width: int,
+        *,
+        outputs: int,
+        hidden: int,
+        bottleneck: int,
+        centre_momentum: float,
+        norm: bool = False,
     ):
         super().__init__()
         sizes = {"outputs": outputs, "hidden": hidden, "bottleneck": bottleneck}
@@ -101,7 +114,7 @@ class Heads(nn.Module):
                 raise ValueError(f"{name} must be 1 or more, got {size}")
         if not 0 <= centre_momentum <= 1:
             raise ValueError(f"centre_momentum must lie between 0 and 1, got {centre_momentum}")
-        self.student = Head(width, **sizes)
+        self.student = Head(width, **sizes, norm=norm)
         self.teacher = Teacher(self.student)
         self.centre = Centre(outputs, momentum=centre_momentum)
 

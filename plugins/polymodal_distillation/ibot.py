@@ -62,6 +62,8 @@ class IBOT(Objective):
         momentum: of the teacher at the start; it grows to 1 by a cosine.
         centre_momentum: share of the old centres that is kept in each step.
         freeze_last: share of the run in which the heads' last layers stay as they were drawn.
+        norm: whether the heads' hidden layers have batch norms. Batches must not be cut into
+            micro-batches then.
 
     Raises:
         ValueError: an unknown stream or one without values, a number out of range, or small crops
@@ -90,8 +92,10 @@ class IBOT(Objective):
         momentum: float = 0.996,
         centre_momentum: float = 0.9,
         freeze_last: float = 0.01,
+        norm: bool = False,
     ):
         super().__init__()
+        self.separable = not norm
         self.crops = Crops.of(info, stream, local, local_crops)
         Need(values=True).check(info, stream)
         spec = info[stream].spec
@@ -110,12 +114,15 @@ class IBOT(Objective):
         self.patch_plan = Plan(
             student_temperature, patch_temperature, warmup, momentum, freeze_last
         )
-        head = {"hidden": hidden, "bottleneck": bottleneck}
+        head = {
+            "hidden": hidden,
+            "bottleneck": bottleneck,
+            "centre_momentum": centre_momentum,
+            "norm": norm,
+        }
         width = info[stream].width
-        self.heads = Heads(width, outputs=outputs, **head, centre_momentum=centre_momentum)
-        self.patch_heads = Heads(
-            width, outputs=patch_outputs, **head, centre_momentum=centre_momentum
-        )
+        self.heads = Heads(width, outputs=outputs, **head)
+        self.patch_heads = Heads(width, outputs=patch_outputs, **head)
         self.mask = nn.Parameter(torch.randn(spec.features) * 0.02)
 
     def attach(self, model: PretrainingModel) -> None:

@@ -178,6 +178,10 @@ def test_plain_digits_have_a_training_part_with_a_few_of_each_digit_in_it():
     few = [row["label"] for row in rows if row["few"] == "train"]
     assert len(few) == 100 and {few.count(name) for name in set(few)} == {10}
     assert all(row["split"] == "train" for row in rows if row["few"] == "train")
+    selection = [row["selection"] for row in rows]
+    assert [selection.count(name) for name in ("train", "validation", "")] == [100, 1300, 397]
+    assert all(row["few"] == "train" for row in rows if row["selection"] == "train")
+    assert all(row["split"] == "train" for row in rows if row["selection"] == "validation")
     other = PlainDigits(seed=4)
     assert [source.row(i)["few"] for i in range(90)] != [other.row(i)["few"] for i in range(90)]
     images, digits = drawings()

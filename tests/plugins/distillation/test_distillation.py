@@ -109,6 +109,25 @@ def test_a_frozen_last_layer_gets_a_zero_gradient_and_its_norm_says_nothing():
     assert head(rows).abs().max() <= 1 + 1e-6
 
 
+def test_batch_norms_tell_rows_apart_that_are_nearly_equal():
+    rows = 5 + 0.01 * torch.randn(2, 20, 4)  # view row width
+    for norm, equal in ((False, True), (True, False)):
+        logits = Head(4, outputs=30, hidden=16, bottleneck=8, norm=norm)(rows)
+        assert logits.shape == (2, 20, 30)
+        spread = logits.flatten(0, 1).std(dim=0).mean()  # 0.35 for directions drawn at random
+        assert (spread < 0.02) == equal and (spread > 0.2) != equal
+
+
+@pytest.mark.parametrize("kind", [DINO, IBOT])
+def test_heads_with_batch_norms_train_on_whole_batches_alone(toys, kind):
+    model, batch = model_of(toys, kind, norm=True), views(toys)
+    assert not model.objective("objective").separable
+    loss_of(model, batch).total.backward()
+    student = model.objective("objective").heads.student
+    norms = [m for m in student.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert len(norms) == 2 and all(m.weight.grad.any() and m.running_mean.any() for m in norms)
+
+
 def test_temperature_rises_over_the_warm_up_and_momentum_to_one(toys):
     plan = Plan(0.1, (0.04, 0.07), 0.5, 0.9, 0.1)
     model, batch = model_of(toys, DINO), views(toys)
