@@ -1,7 +1,7 @@
 """How often each id has been a target: where the scores of a vocabulary had better start from."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from polymodal.distributed import sum_over_ranks
@@ -40,10 +40,13 @@ class Frequencies(nn.Module):
         counts = self.seen + self.smoothing
         return (counts / counts.sum()).log()
 
-    def note(self, target: Int[Tensor, " row"], counted: Tensor | None = None) -> None:
-        """Count these ids at the next update, or those of them that `counted` says."""
-        weights = torch.ones_like(target) if counted is None else counted.long()
-        self.noted.index_add_(0, target, weights)
+    def note(
+        self, target: Int[Tensor, " row"], counted: Bool[Tensor, " row"] | None = None
+    ) -> None:
+        """Count these ids, or those that `counted` says, at the next update; in training alone."""
+        if self.training and torch.is_grad_enabled():
+            weights = torch.ones_like(target) if counted is None else counted.long()
+            self.noted.index_add_(0, target, weights)
 
     def update(self) -> None:
         """Count what was noted on all ranks since the last update."""

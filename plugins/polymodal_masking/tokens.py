@@ -296,7 +296,7 @@ class MaskedTokens(Objective):
         tokens = masked.hidden.tokens
         assert tokens.ids is not None
         scores = self._scores(step, at(masked.encoded, rows))
-        if self.frequencies and step.training and torch.is_grad_enabled():
+        if self.frequencies:
             self.frequencies.note(tokens.ids[rows], counted)
         total, correct = token_loss(scores, tokens.ids[rows], counted)
         count = len(rows) if counted is None else counted.sum()
