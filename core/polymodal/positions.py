@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from polymodal.layout import Layout
+from polymodal.weights import Table
 
 PositionKind = Literal["sinusoidal", "learned", "none"]
 
@@ -36,10 +37,9 @@ class Positions(nn.Module):
     Args:
         width: of the vectors.
         axes: columns of `Layout.positions`.
-        kind: "sinusoidal" (any positions, fractions too), "learned" (a table for each axis, the
-            axes' vectors are added up) or "none" (zeros).
+        kind: "sinusoidal" (any positions, fractions too; the amplitude is learned), "learned" (a
+            table for each axis, the axes' vectors are added up) or "none" (zeros).
         extent: how many positions each axis has; needed by "learned" only.
-        scale: amplitude of the sinusoids at the start; it is learned. A table starts at 0.02.
 
     Raises:
         ValueError: "learned" without extents, or not one for each axis.
@@ -52,7 +52,6 @@ class Positions(nn.Module):
         *,
         kind: PositionKind = "sinusoidal",
         extent: Sequence[int] | None = None,
-        scale: float = 1.0,
     ):
         super().__init__()
         self.width = width
@@ -67,14 +66,11 @@ class Positions(nn.Module):
                 )
             if len(self.extent) != axes:
                 raise ValueError(f"{axes} axes need {axes} extents, got {self.extent}")
-            tables = [nn.Embedding(size, width) for size in self.extent]
-            for table in tables:
-                nn.init.trunc_normal_(table.weight, std=0.02)
-            self.tables = nn.ModuleList(tables)
+            self.tables = nn.ModuleList(Table(size, width) for size in self.extent)
         elif kind == "sinusoidal":
             if width < 2 * axes:
                 raise ValueError(f"{axes} axes need a width of at least {2 * axes}, got {width}")
-            self.scale = nn.Parameter(torch.tensor([scale]))  # [1]: FSDP2 refuses scalars
+            self.scale = nn.Parameter(torch.ones(1))  # [1]: FSDP2 refuses scalars
         elif kind != "none":
             raise ValueError(f"kind must be 'sinusoidal', 'learned' or 'none', got {kind!r}")
 

@@ -15,6 +15,7 @@ from polymodal.layout import Layout, ranges
 from polymodal.positions import PositionKind, Positions
 from polymodal.tokens import Encoded, Tokens, segment_mean
 from polymodal.transformer import Activation, Checkpointing, EdgeMode, Norm, Transformer
+from polymodal.weights import Table
 
 SizeName = Literal["pico", "nano", "micro", "tiny", "small", "base", "large", "huge"]
 PositionChoice = Literal["sinusoidal", "learned", "rotary", "none"]
@@ -46,23 +47,17 @@ class Stem(nn.Module):
         self.averaged = averaged
         self.tokens: nn.Embedding | nn.Linear
         if spec.vocabulary:
-            self.tokens = nn.Embedding(spec.vocabulary, width)
-            nn.init.trunc_normal_(self.tokens.weight, std=0.02)
+            self.tokens = Table(spec.vocabulary, width)
         else:
             self.tokens = nn.Linear(spec.features, width)
             # Unit variance out of unit variance in, as the patch embedding of timm's ViT.
             nn.init.trunc_normal_(self.tokens.weight, std=spec.features**-0.5)
             nn.init.zeros_(self.tokens.bias)
-        tables = {name: nn.Embedding(count, width) for name, count in spec.channels.items()}
-        self.kinds = nn.Embedding(len(spec.kinds), width) if len(spec.kinds) > 1 else None
-        for table in (*tables.values(), *([self.kinds] if self.kinds else [])):
-            nn.init.trunc_normal_(table.weight, std=0.02)
-        self.channels = nn.ModuleDict(tables)
-        # Sinusoids start as loud as what they are added to, or they would drown it.
-        self.positions = Positions(
-            width, spec.axes, kind=positions, extent=spec.extent,
-            scale=0.02 * 2**0.5 if spec.vocabulary else 1.0,
-        )  # fmt: skip
+        self.channels = nn.ModuleDict(
+            {name: Table(count, width) for name, count in spec.channels.items()}
+        )
+        self.kinds = Table(len(spec.kinds), width) if len(spec.kinds) > 1 else None
+        self.positions = Positions(width, spec.axes, kind=positions, extent=spec.extent)
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "token width"]:
         """Return the vectors."""

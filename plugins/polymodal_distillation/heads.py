@@ -57,6 +57,7 @@ class Centre(nn.Module):
     """
 
     centre: Tensor
+    noted: Tensor
 
     def __init__(self, outputs: int, *, momentum: float = 0.9):
         super().__init__()
@@ -64,20 +65,19 @@ class Centre(nn.Module):
         self.register_buffer("centre", torch.zeros(outputs))
         # Of this step's passes: the logits' sum, and how many. `update` takes them, so they are
         # no state to save.
-        self._noted: list[Tensor] = []
+        self.register_buffer("noted", torch.zeros(outputs + 1), persistent=False)
 
     @torch.no_grad()
     def note(self, logits: Float[Tensor, "row output"]) -> None:
         """Take these logits into account at the next update."""
         count = logits.new_full((1,), len(logits))
-        self._noted.append(torch.cat([logits.detach().sum(dim=0), count]))
+        self.noted += torch.cat([logits.detach().sum(dim=0), count]).to(self.noted)
 
     @torch.no_grad()
     def update(self) -> None:
         """Move towards the mean of the logits noted on all ranks; not at all without any."""
-        nothing = self.centre.new_zeros(len(self.centre) + 1)
-        sums = sum_over_ranks(sum(self._noted, nothing).to(self.centre))
-        self._noted = []
+        sums = sum_over_ranks(self.noted.clone())
+        self.noted.zero_()
         mean = sums[:-1] / sums[-1].clamp(min=1)
         self.centre.lerp_(mean, (1 - self.momentum) * (sums[-1] > 0))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
 from polymodal.encoder import NO_TAPS, Fusion, Taps
 from polymodal.errors import DataError, nearest
+from polymodal.frequencies import Frequencies
 from polymodal.layout import Layout
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss
@@ -177,6 +178,7 @@ def written_loss(
     *,
     stream: str,
     start: int,
+    frequencies: Frequencies | None = None,
 ) -> Loss:
     """Return the cross-entropy of a target's ids, each given those before it; each is one count.
 
@@ -188,6 +190,9 @@ def written_loss(
     scores = encoder.unembed(vectors)
     assert scores is not None  # `needs` asks for a table
     scores = scores.float()
+    if frequencies:
+        scores = scores + frequencies()
+        frequencies.note(target.ids)
     total = F.cross_entropy(scores, target.ids, reduction="sum")
     right = (scores.argmax(dim=1) == target.ids).sum() if len(scores) else 0
     return Loss(total, len(scores), {"accuracy": (right, len(scores))})

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.frequencies import Frequencies
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -31,6 +32,8 @@ class Denoising(Objective):
             hidden, those that touch as one.
         mean_span: tokens of a span on average, from 1 up; 1 hides each token by its own chance.
         start: role of the id the decoder starts from.
+        frequencies: scores start from the logarithms of how often each id was a target so far, so
+            that the vectors need not learn that first (see `polymodal.frequencies`).
 
     Raises:
         ValueError: a share out of range, a stream without sentinels, end or units, an encoder
@@ -47,6 +50,7 @@ class Denoising(Objective):
         units: str | None = None,
         mean_span: float = 3.0,
         start: str = "begin",
+        frequencies: bool = False,
     ):
         super().__init__()
         self.need = Need(
@@ -64,6 +68,7 @@ class Denoising(Objective):
         self.units = units
         self.mean_span = mean_span
         spec = info[stream].spec
+        self.frequencies = Frequencies(spec.vocabulary) if frequencies else None
         self.start, self.end = spec.special[start], spec.special["end"]
         self.special_kind = spec.kinds.index("special") if "special" in spec.kinds else None
         self.special: Tensor
@@ -116,7 +121,15 @@ class Denoising(Objective):
         read = {self.stream: step.encode_tokens(self.stream, source)}
         decoder = step.module(self.decoder)
         assert isinstance(decoder, Decoder)
-        return written_loss(step, decoder, target, read, stream=self.stream, start=self.start)
+        return written_loss(
+            step, decoder, target, read,
+            stream=self.stream, start=self.start, frequencies=self.frequencies,
+        )  # fmt: skip
+
+    def after_update(self, step: Step) -> None:
+        """Count what was written."""
+        if self.frequencies:
+            self.frequencies.update()
 
     def count(self, step: Step) -> int:
         """Return how many tokens are to be written."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.frequencies import Frequencies
 from polymodal.layout import Layout
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, Predicted
@@ -32,6 +33,8 @@ class SequenceToSequence(Objective):
         beams: of the search.
         max_tokens: of a text that is written; the target's bound unless given.
         length_penalty: exponent of the length in the search; see `beam_search`.
+        frequencies: scores start from the logarithms of how often each id was a target so far, so
+            that the vectors need not learn that first (see `polymodal.frequencies`).
 
     Raises:
         ValueError: a target without ids, end, start or a bound, or an encoder without a table.
@@ -48,6 +51,7 @@ class SequenceToSequence(Objective):
         beams: int = 4,
         max_tokens: int | None = None,
         length_penalty: float = 1.0,
+        frequencies: bool = False,
     ):
         super().__init__()
         Need().check(info, source)
@@ -63,6 +67,7 @@ class SequenceToSequence(Objective):
         self.max_tokens = bound
         self.length_penalty = length_penalty
         special = info[target].spec.special
+        self.frequencies = Frequencies(info[target].spec.vocabulary) if frequencies else None
         self.start, self.end = special[start], special["end"]
 
     def needs(self) -> Mapping[str, Need]:
@@ -87,8 +92,14 @@ class SequenceToSequence(Objective):
         decoder = step.module(self.decoder)
         assert isinstance(decoder, Decoder)
         return written_loss(
-            step, decoder, target, {self.source: read}, stream=self.target, start=self.start
-        )
+            step, decoder, target, {self.source: read},
+            stream=self.target, start=self.start, frequencies=self.frequencies,
+        )  # fmt: skip
+
+    def after_update(self, step: Step) -> None:
+        """Count what was written."""
+        if self.frequencies:
+            self.frequencies.update()
 
     def count(self, step: Step) -> int:
         """Return how many ids will be scored."""
@@ -107,6 +118,8 @@ class SequenceToSequence(Objective):
             vectors = decoder.write(encoder.embed(prefixes), read)
             scores = encoder.unembed(vectors[prefixes.layout.offsets[1:] - 1])
             assert scores is not None
+            if self.frequencies:
+                scores = scores + self.frequencies()
             return scores.float().log_softmax(dim=1)
 
         texts = beam_search(

@@ -19,6 +19,7 @@ def examples() -> list[Example]:
           for units in ("token", "word", "span")),
         *(Example("masking.tokens", "objective", {**words, **tagged, "cover": cover})
           for cover in (False, True)),
+        Example("masking.tokens", "objective", {**words, "frequencies": True}),
         Example("masking.tokens", "objective", {**words, "given": ["patches"], **given}),
         Example("masking.tokens", "objective", {**words, "stream": "merged_words"}),
         Example("masking.merged", "objective", shallow, skip=autoencoder),

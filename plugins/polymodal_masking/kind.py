@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from polymodal.component import FromRun, Need, StreamInfo, StreamName
+from polymodal.frequencies import Frequencies
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
 from polymodal.tokens import Tokens
@@ -25,13 +26,20 @@ class MaskedKind(Objective):
         info: the streams.
         stream: whose tokens.
         kind: of the tokens that are hidden, as the tokenizer names it.
+        frequencies: scores start from the logarithms of how often each id was a target so far, so
+            that the vectors need not learn that first (see `polymodal.frequencies`).
 
     Raises:
         ValueError: a stream without ids, mask id or this kind, or an encoder without a table.
     """
 
     def __init__(
-        self, info: FromRun[Mapping[str, StreamInfo]], *, stream: StreamName, kind: str = "tag"
+        self,
+        info: FromRun[Mapping[str, StreamInfo]],
+        *,
+        stream: StreamName,
+        kind: str = "tag",
+        frequencies: bool = False,
     ):
         super().__init__()
         self.need = Need(ids=True, special=("mask",), table=True)
@@ -45,6 +53,7 @@ class MaskedKind(Objective):
         self.stream = stream
         self.kind = spec.kinds.index(kind)
         self.mask = spec.special["mask"]
+        self.frequencies = Frequencies(spec.vocabulary) if frequencies else None
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream, with ids and a mask id."""
@@ -66,9 +75,17 @@ class MaskedKind(Objective):
         scores = step.encoder(self.stream).unembed(vectors)
         assert scores is not None  # `needs` asks for a table
         target = tokens.ids[rows]
+        if self.frequencies:
+            scores = scores + self.frequencies()
+            self.frequencies.note(target)
         total = F.cross_entropy(scores.float(), target, reduction="sum")
         right = (scores.argmax(dim=1) == target).sum()
         return Loss(total, len(rows), {"accuracy": (right, len(rows))})
+
+    def after_update(self, step: Step) -> None:
+        """Count what was hidden."""
+        if self.frequencies:
+            self.frequencies.update()
 
     def count(self, step: Step) -> int:
         """Return how many tokens will be hidden."""

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
+from polymodal.frequencies import Frequencies
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -97,6 +98,8 @@ class MaskedTokens(Objective):
         cover: copy a text until every token with the concept is hidden in one of its copies.
         kinds: hide only tokens of these kinds; all but "special" unless given.
         head: "tied" to the encoder's own table of ids, or with its "own" weights.
+        frequencies: scores start from the logarithms of how often each id was hidden so far, so
+            that the vectors need not learn that first (see `polymodal.frequencies`).
         fusion: name of a fusion through which the prediction sees the streams `given`, whole.
         given: those streams; only samples that have all of them are scored.
         fusion_width: of the fusion's vectors; the stream's unless given.
@@ -126,6 +129,7 @@ class MaskedTokens(Objective):
         cover: bool = False,
         kinds: list[str] | None = None,
         head: Literal["tied", "own"] = "tied",
+        frequencies: bool = False,
         fusion: ModuleName | None = None,
         given: list[StreamName] | None = None,
         fusion_width: int | None = None,
@@ -180,6 +184,7 @@ class MaskedTokens(Objective):
         )
         self.own = nn.Linear(width, self.spec.vocabulary, bias=False) if head == "own" else None
         self.bias = nn.Parameter(torch.zeros(self.spec.vocabulary))
+        self.frequencies = Frequencies(self.spec.vocabulary) if frequencies else None
 
     def _need(self) -> Need:
         return Need(
@@ -291,6 +296,8 @@ class MaskedTokens(Objective):
         tokens = masked.hidden.tokens
         assert tokens.ids is not None
         scores = self._scores(step, at(masked.encoded, rows))
+        if self.frequencies:
+            self.frequencies.note(tokens.ids[rows], counted)
         total, correct = token_loss(scores, tokens.ids[rows], counted)
         count = len(rows) if counted is None else counted.sum()
         return Loss(total, count, {"accuracy": (correct, count)})
@@ -307,7 +314,13 @@ class MaskedTokens(Objective):
         head = step.encoder(self.stream).unembed if self.own is None else self.own
         scores = head(self.transform(vectors))
         assert scores is not None  # `needs` asks for a table
-        return scores + self.bias
+        scores = scores + self.bias
+        return scores if self.frequencies is None else scores + self.frequencies()
+
+    def after_update(self, step: Step) -> None:
+        """Count what was hidden."""
+        if self.frequencies:
+            self.frequencies.update()
 
     def count(self, step: Step) -> int | Tensor:
         """Return how many tokens will be hidden."""

@@ -32,8 +32,8 @@ def test_fractions_lie_between_their_neighbours():
 def test_learned_vectors_of_the_axes_add_up():
     module = Positions(6, 2, kind="learned", extent=(3, 4))
     found = module(torch.tensor([[2, 1], [0, 3]]))
-    rows, columns = module.tables[0].weight, module.tables[1].weight
-    assert torch.equal(found, torch.stack([rows[2] + columns[1], rows[0] + columns[3]]))
+    rows, columns = (6**0.5 * table.weight for table in module.tables)
+    assert torch.allclose(found, torch.stack([rows[2] + columns[1], rows[0] + columns[3]]))
 
 
 @pytest.mark.parametrize("kind", ["sinusoidal", "learned", "none"])

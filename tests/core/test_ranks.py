@@ -24,7 +24,7 @@ streams:
     tokenizer: {use: text.wordpiece, vocabulary_size: 60}
     encoder: {use: text.transformer, size: pico}
 objectives:
-  words: {use: masking.tokens, stream: text}
+  words: {use: masking.tokens, stream: text, frequencies: true}
 data:
   batch_size: 4
   sources:

@@ -174,8 +174,8 @@ def test_values_kinds_channels_and_positions_add_up_in_the_stem():
     stem = encoder.stem
     expected = (
         encoder.embedding(tokens.ids)
-        + stem.kinds.weight
-        + stem.channels["row"].weight[[2, 0]]
+        + 4 * stem.kinds.weight  # sqrt(16)
+        + 4 * stem.channels["row"].weight[[2, 0]]
         + stem.positions(layout.positions)
     )
     assert torch.allclose(encoder.embed(tokens).vectors, expected, atol=1e-6)
@@ -184,6 +184,20 @@ def test_values_kinds_channels_and_positions_add_up_in_the_stem():
     layout = Layout.of([3], torch.zeros(3, 2))
     found = encoder.embed(Tokens(layout, values=values)).vectors
     assert torch.allclose(found, encoder.stem.tokens(values))
+
+
+@pytest.mark.parametrize("width", [48, 768])
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+def test_ids_and_their_positions_start_alike_in_size_at_any_width(width, positions):
+    spec = replace(SPEC, vocabulary=500, extent=(50, 50))
+    encoder = made(spec, width=width, heads=4, positions=positions)
+    stem = encoder.stem
+    ids = stem.tokens(torch.arange(500)).square().mean().sqrt()
+    places = stem.positions(torch.randint(50, (500, 2))).square().mean().sqrt()
+    assert 0.5 < ids < 0.6  # what 0.02 at width 768 makes, times sqrt(768)
+    assert 0.8 < places / ids < 1.6
+    scores = encoder.unembed(torch.randn(200, width)).std()
+    assert 0.5 < scores < 0.6
 
 
 def test_scores_over_the_vocabulary_use_the_table_of_ids():
@@ -322,7 +336,8 @@ def test_averaged_tokens_start_from_the_mean_of_their_edges_sources():
     edges = [(0, 2), (1, 2), (2, 0), (3, 2), (2, 3)]
     tokens = code_of([4, 0, 2], nodes=[2, 3, 5], edges=edges)
     encoder = guided(positions="none")
-    table, kinds = encoder.stem.tokens.weight, encoder.stem.kinds.weight
+    # Rows count sqrt(16) times.
+    table, kinds = 4 * encoder.stem.tokens.weight, 4 * encoder.stem.kinds.weight
     found = encoder.embed(tokens).vectors
     own = table[tokens.ids]
     assert torch.allclose(found[2], (own[0] + own[1]) / 2 + kinds[1], atol=1e-6)

@@ -5,7 +5,6 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -187,12 +186,13 @@ def state(subject: ObjectiveSubject) -> None:
 
 
 def _state_of(objective: Objective) -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers but for batch norms' statistics, which move in `forward`."""
+    """Yield what is saved of it but for batch norms' statistics, which move in `forward`."""
     for prefix, module in objective.named_modules():
-        own = module.named_parameters(recurse=False)
+        own: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
         if not isinstance(module, nn.modules.batchnorm._NormBase):
-            own = chain(own, module.named_buffers(recurse=False))
-        for name, value in own:
+            buffers = module.named_buffers(recurse=False)
+            own |= {n: b for n, b in buffers if n not in module._non_persistent_buffers_set}
+        for name, value in own.items():
             yield f"{prefix}.{name}".removeprefix("."), value
 
 

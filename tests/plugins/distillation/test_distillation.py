@@ -94,7 +94,7 @@ def test_evaluation_leaves_the_centre_alone(toys):
     model, batch = model_of(toys, DINO), views(toys)
     model.eval()
     loss_of(model, batch)
-    assert not model.objective("objective").heads.centre._noted
+    assert not model.objective("objective").heads.centre.noted.any()
 
 
 def test_a_frozen_last_layer_gets_a_zero_gradient_and_its_norm_says_nothing():

@@ -250,3 +250,31 @@ def test_a_tied_head_needs_an_encoder_with_a_table(toys):
     with pytest.raises(ValueError, match="needs a table of ids for a tied head.*set head: own"):
         MaskedTokens(info, stream="words")
     assert MaskedTokens(info, stream="words", head="own").own is not None
+
+
+def test_scores_start_from_how_often_each_id_was_hidden(toys):
+    model = masked(toys, ratio=0.5, frequencies=True)
+    objective = model.objective("objective").train()
+    for parameter in objective.transform.parameters():
+        torch.nn.init.zeros_(parameter)  # every score is the prior alone
+    step = toys.step(model, toys.batch(text=sentences(toys)))
+    before = objective(step).total
+    objective.after_update(step)
+    seen = objective.frequencies.seen
+    assert int(seen.sum()) == int(objective.count(step))
+    # With no more to go by than frequencies, the loss is their entropy.
+    share = seen[seen > 0].double() / seen.sum()
+    entropy = -float((share * share.log()).sum())
+    after = objective(step).total / objective.count(step)
+    assert after.item() == pytest.approx(entropy, abs=0.02)
+    assert before.item() / int(objective.count(step)) == pytest.approx(math.log(len(seen)), abs=0.1)
+
+
+def test_frequencies_are_those_of_training(toys):
+    model = masked(toys, ratio=0.5, frequencies=True)
+    objective = model.objective("objective")
+    model.eval()
+    step = toys.step(model, toys.batch(text=sentences(toys)))
+    objective(step)
+    objective.after_update(step)
+    assert int(objective.frequencies.seen.sum()) == 0
