@@ -33,7 +33,8 @@ def kmer_numbers(
     """
     digits = np.frombuffer(letters.translate(_DIGITS), np.uint8)
     starts = max(len(digits) - k + 1, 0)
-    number = _numbers(digits.astype(np.int32), k)[:starts]
+    # The smallest type that holds them: most of the time is moving memory.
+    number = _numbers(digits.astype(np.int16 if k < 8 else np.int32), k)[:starts]
     ambiguous = np.flatnonzero(digits > 3)
     if not len(ambiguous):
         return number, None
@@ -143,16 +144,19 @@ class Kmers(Tokenizer):
         lengths = np.maximum((sizes - self.k) // self.stride + 1, 0)
         # Where each token starts: its segment's first letter, and its steps from there.
         step = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        starts = np.repeat(np.cumsum(sizes) - sizes, lengths) + step * self.stride
-        ids = number[starts].astype(np.int64) + FIRST
+        starts = np.repeat(np.cumsum(sizes) - sizes, lengths)
+        starts += step if self.stride == 1 else step * self.stride
+        ids = np.add(number.take(starts), FIRST, dtype=np.int64)
         if marked is not None:
             ids[marked[starts]] = SPECIAL_IDS["unknown"]
         kinds = np.zeros(len(ids), np.int64)
+        positions: torch.Tensor | None = torch.from_numpy(step)[:, None]
         if self.mark_ends:
             ids, lengths, kinds, _ = with_marks(
                 ids, lengths, begin=SPECIAL_IDS["begin"], end=SPECIAL_IDS["end"]
             )
-        layout = Layout.of(lengths.tolist(), kinds=torch.from_numpy(kinds))
+            positions = None
+        layout = Layout.of(lengths.tolist(), positions, kinds=torch.from_numpy(kinds))
         return Tokens(layout, ids=torch.from_numpy(ids))
 
     def decode(self, tokens: Tokens) -> list[str]:

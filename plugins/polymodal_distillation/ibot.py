@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool
@@ -114,7 +114,7 @@ class IBOT(Objective):
         self.patch_plan = Plan(
             student_temperature, patch_temperature, warmup, momentum, freeze_last
         )
-        head = {
+        head: dict[str, Any] = {
             "hidden": hidden,
             "bottleneck": bottleneck,
             "centre_momentum": centre_momentum,
