@@ -1,14 +1,16 @@
 """Tables for people, printed with rich; whatever else reads output takes --json."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from polymodal.papers import Paper
 from polymodal.plugins import Plugin
+
+if TYPE_CHECKING:  # it would read YAML and pydantic, which most tables need neither of
+    from polymodal.papers import Paper
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
@@ -144,7 +146,7 @@ def plugin_table(plugins: Sequence[Plugin]) -> None:
     _print(table)
 
 
-def paper_table(papers: Sequence[Paper]) -> None:
+def paper_table(papers: "Sequence[Paper]") -> None:
     """Print the recipes of papers."""
     table = _table("", "recipe", "title", "claim", "status", "command")
     for p in papers:
