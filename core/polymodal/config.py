@@ -176,10 +176,16 @@ class TrainerConfig(Section):
     keep_checkpoints: int = Field(2, ge=1)
 
     @model_validator(mode="after")
-    def _measurable(self) -> Self:
-        if self.ledger_every is not None and self.strategy == "fsdp":
+    def _shardable(self) -> Self:
+        if self.strategy == "fsdp" and self.ledger_every is not None:
             raise ValueError(
                 "ledger_every needs the strategy ddp: it takes gradients of whole weights"
+            )
+        if self.strategy == "fsdp" and self.precision == "float16":
+            # Each rank would look for overflow in its own shards, and skip steps by itself.
+            raise ValueError(
+                "float16 needs the strategy ddp: each rank sees overflow in its own shards alone. "
+                "Use bfloat16 with fsdp"
             )
         return self
 

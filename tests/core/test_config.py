@@ -67,6 +67,12 @@ def test_a_mistake_is_named_with_its_place(sensor_config, plugins, where, value,
     assert ".".join(where).split(".tokenizer")[0].split(".schedule")[0][:6] in found
 
 
+@pytest.mark.parametrize("option", [{"precision": "float16"}, {"ledger_every": 10}])
+def test_what_needs_whole_gradients_is_refused_with_shards(sensor_config, plugins, option):
+    sensor_config["trainer"] |= {"strategy": "fsdp", **option}
+    assert "needs the strategy ddp" in problems(sensor_config, plugins)
+
+
 def test_overrides_and_environment_reach_the_config(sensor_config, plugins, tmp_path, monkeypatch):
     sensor_config["seed"] = "${oc.decode:${oc.env:SENSOR_SEED}}"
     monkeypatch.setenv("SENSOR_SEED", "7")
