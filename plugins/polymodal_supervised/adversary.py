@@ -14,7 +14,7 @@ from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective, Phase
 from polymodal.step import Step
 from polymodal_contrastive import BatchNorm
-from polymodal_supervised.concept import ConceptReader, Found, scored
+from polymodal_supervised.concept import ConceptReader, scored
 from polymodal_supervised.labels import head
 from polymodal_supervised.reversal import gradient_reversal, ramp
 
@@ -30,12 +30,14 @@ class Game:
     steps: int  # the adversary's own for one of the encoder; 0: both move together
     hidden: int | None  # width of the adversary's hidden layer; None: it is linear
     standardize: bool  # features to mean 0 and deviation 1 before the adversary
-    clamp: bool  # leave alone what the adversary does no better than guess
+    push: "Push"  # what moves the encoder
 
+
+Push = Literal["reversed", "uniform"]
 
 PRESETS: Final = {
-    "official": Game(alpha=1.0, steps=0, hidden=None, standardize=False, clamp=False),
-    "strong": Game(alpha=5.0, steps=5, hidden=64, standardize=True, clamp=True),
+    "official": Game(alpha=1.0, steps=0, hidden=None, standardize=False, push="reversed"),
+    "strong": Game(alpha=5.0, steps=5, hidden=64, standardize=True, push="uniform"),
 }
 
 
@@ -47,10 +49,11 @@ class Adversary(Objective):
     same steps as the encoder. The encoder often wins by making that head wrong, which hides
     nothing: a loss far above that of guessing is a failure, and is warned of. With "strong" a head
     with a hidden layer first takes steps of its own (a phase), on standardised features, and the
-    encoder moves only what that head does better than guess.
+    encoder is moved towards where that head answers every class alike (Tzeng et al., 2015): of a
+    head that is always right, the reversed gradient is next to nothing.
 
-    The loss is the adversary's; so are the metrics `accuracy` and `cross_entropy` (not clamped).
-    Whether the concept is gone, only a fresh probe can tell.
+    The loss is the adversary's, whatever moves the encoder; so is the metric `accuracy`. Whether
+    the concept is gone, only a fresh probe can tell.
 
     Args:
         info: the streams.
@@ -71,7 +74,8 @@ class Adversary(Objective):
         adversary_hidden: width of its hidden layer; 0 for a linear one.
         adversary_rate: its learning rate in steps of its own; the optimizer's unless given.
         standardize: features to mean 0 and deviation 1 over the batch, before the adversary.
-        loss_clamp: a target that costs more moves the encoder no further.
+        push: what moves the encoder: the adversary's gradient "reversed", or the divergence of its
+            answers from a "uniform" one, which needs steps of its own.
         alpha_ramp: raise alpha over the run from 0 to what is given (Ganin and Lempitsky, 2015).
 
     Raises:
@@ -100,7 +104,7 @@ class Adversary(Objective):
         adversary_hidden: int | None = None,
         adversary_rate: float | None = None,
         standardize: bool | None = None,
-        loss_clamp: float | None = None,
+        push: Push | None = None,
         alpha_ramp: bool = False,
     ):
         super().__init__()
@@ -117,23 +121,26 @@ class Adversary(Objective):
             pool=pool,
         )
         game = PRESETS[preset]
-        given = {"alpha": alpha, "steps": adversary_steps, "standardize": standardize}
+        given = {
+            "alpha": alpha,
+            "steps": adversary_steps,
+            "standardize": standardize,
+            "push": push,
+        }
         changes: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
         if adversary_hidden is not None:
             changes["hidden"] = adversary_hidden or None
         self.game = replace(game, **changes)
         self.guess = math.log(self.reader.names.size)
-        self.clamp = self.guess if loss_clamp is None and game.clamp else loss_clamp
         if self.game.alpha < 0 or self.game.steps < 0 or (self.game.hidden or 1) < 1:
             raise ValueError(
                 "alpha, adversary_steps and adversary_hidden must not be negative, got "
                 f"{self.game.alpha}, {self.game.steps} and {self.game.hidden}"
             )
-        if self.clamp is not None and (self.clamp <= 0 or not self.game.steps):
+        if self.game.push == "uniform" and not self.game.steps:
             raise ValueError(
-                "loss_clamp must be above 0 and needs adversary_steps: without steps of its own "
-                f"the adversary would not learn from what is clamped; got {self.clamp} and "
-                f"{self.game.steps} steps"
+                "push uniform needs adversary_steps: without steps of its own the adversary would "
+                "learn to answer every class alike"
             )
         self.adversary_rate = adversary_rate
         self.alpha_ramp = alpha_ramp
@@ -170,31 +177,28 @@ class Adversary(Objective):
         """Return the adversary's cross-entropy; the encoder stands still."""
         with torch.no_grad():
             found = self.reader.find(step)
-        each, _ = self._scored(found)
+        each, _ = scored(self.head(self.reader(found)), found.target)
         return Loss(each.sum(), len(each))
 
     def forward(self, step: Step) -> Loss:
-        """Return the adversary's cross-entropy, whose gradient reaches the encoder reversed."""
+        """Return the adversary's cross-entropy, whose gradient makes the encoder hide."""
         found = self.reader.find(step)
         alpha = self.game.alpha * (ramp(step.progress) if self.alpha_ramp else 1.0)
-        reversed_vectors = replace(
-            found.encoded,
-            vectors=gradient_reversal(found.encoded.vectors, alpha),
-            pooled=gradient_reversal(found.encoded.pooled, alpha),
-        )
-        each, right = self._scored(replace(found, encoded=reversed_vectors))
-        count, whole = len(each), each.detach().sum()
-        self._seen = (whole, count)
-        if self.clamp is not None:
-            each = each.clamp(max=self.clamp)
-        metrics: dict[str, tuple[float | Tensor, int | Tensor]] = {
-            "accuracy": (right, count),
-            "cross_entropy": (whole, count),
-        }
-        return Loss(each.sum(), count, metrics)
-
-    def _scored(self, found: Found) -> tuple[Tensor, Tensor]:
-        return scored(self.head(self.reader(found)), found.target)
+        if self.game.push == "reversed":
+            reversed_vectors = replace(
+                found.encoded,
+                vectors=gradient_reversal(found.encoded.vectors, alpha),
+                pooled=gradient_reversal(found.encoded.pooled, alpha),
+            )
+            found = replace(found, encoded=reversed_vectors)
+        logits = self.head(self.reader(found))
+        each, right = scored(logits, found.target)
+        total = each.sum()
+        self._seen = (total.detach(), len(each))
+        if self.game.push == "uniform":
+            spread = -alpha * logits.float().log_softmax(dim=1).mean(dim=1).sum()
+            total = total.detach() + spread - spread.detach()
+        return Loss(total, len(each), {"accuracy": (right, len(each))})
 
     def after_update(self, step: Step) -> None:
         """Follow the adversary's loss, and warn once if the encoder makes it wrong, not blind."""
