@@ -33,8 +33,8 @@ def kmer_numbers(
     """
     digits = np.frombuffer(letters.translate(_DIGITS), np.uint8)
     starts = max(len(digits) - k + 1, 0)
-    # The smallest type that holds them: most of the time is moving memory.
-    number = _numbers(digits.astype(np.int16 if k < 8 else np.int32), k)[:starts]
+    smallest = np.int16 if k < 8 else np.int32  # room for the ids of 4**k words
+    number = _numbers(digits.astype(smallest), k)[:starts]
     ambiguous = np.flatnonzero(digits > 3)
     if not len(ambiguous):
         return number, None
@@ -139,24 +139,24 @@ class Kmers(Tokenizer):
         sequences = prepared(
             raws, generators, probability=self.reverse_complement, longest=self._longest
         )
-        sizes = np.fromiter(map(len, sequences), np.int64, len(sequences))
         number, marked = kmer_numbers(packed_letters(sequences), self.k)
-        lengths = np.maximum((sizes - self.k) // self.stride + 1, 0)
-        # Where each token starts: its segment's first letter, and its steps from there.
-        step = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        starts = np.repeat(np.cumsum(sizes) - sizes, lengths)
-        starts += step if self.stride == 1 else step * self.stride
-        ids = np.add(number.take(starts), FIRST, dtype=np.int64)
+        ids = number + FIRST
         if marked is not None:
-            ids[marked[starts]] = SPECIAL_IDS["unknown"]
-        kinds = np.zeros(len(ids), np.int64)
-        positions: torch.Tensor | None = torch.from_numpy(step)[:, None]
+            ids[marked] = SPECIAL_IDS["unknown"]
+        sizes = np.fromiter(map(len, sequences), np.int64, len(sequences))
+        lengths = np.maximum((sizes - self.k) // self.stride + 1, 0)
+        begins = np.cumsum(sizes) - sizes
+        ends = begins + lengths * self.stride
+        stretches = zip(begins.tolist(), ends.tolist(), strict=True)
+        pieces = [ids[begin : end : self.stride] for begin, end in stretches]
+        ids = np.concatenate([ids[:0], *pieces], dtype=np.int64)
+        kinds = None
         if self.mark_ends:
-            ids, lengths, kinds, _ = with_marks(
+            ids, lengths, marks, _ = with_marks(
                 ids, lengths, begin=SPECIAL_IDS["begin"], end=SPECIAL_IDS["end"]
             )
-            positions = None
-        layout = Layout.of(lengths.tolist(), positions, kinds=torch.from_numpy(kinds))
+            kinds = torch.from_numpy(marks)
+        layout = Layout.of(lengths.tolist(), kinds=kinds)
         return Tokens(layout, ids=torch.from_numpy(ids))
 
     def decode(self, tokens: Tokens) -> list[str]:
