@@ -4,6 +4,7 @@
 
 Each run is a process of its own. The plugins are distributions made for the purpose, found by their
 entry points on the path; one in ten raises when imported. Beside them stand this environment's own.
+Bytecode is kept between runs, as it is where programs are installed.
 """
 
 import os
@@ -41,6 +42,7 @@ def listing(folder: Path) -> Callable[[], object]:
     """Return what lists the plugins of this environment and of a folder, in a new process."""
     command = [sys.executable, "-m", "polymodal.cli", "plugins", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     return lambda: subprocess.run(command, env=environment, check=True, capture_output=True)
 
 

@@ -253,7 +253,6 @@ def plugins(
 ) -> None:
     """List the plugins of this environment, broken and blocked ones with the reason."""
     from polymodal import plugins as loading
-    from polymodal.tables import plugin_table
 
     found = loading.installed().all()
     if requirements:
@@ -261,6 +260,8 @@ def plugins(
     elif as_json:
         _print_json([plugin.as_json() for plugin in found])
     else:
+        from polymodal.tables import plugin_table
+
         plugin_table(found)
         if context.obj == DEBUG:
             _print_tracebacks(found)

@@ -217,6 +217,13 @@ def _interface_of(module: object) -> int:
     return built_for
 
 
+@cache
+def _named(distribution: metadata.Distribution) -> tuple[str, str]:
+    """Return name and version, for which METADATA is parsed once however many plugins ask."""
+    known = distribution.metadata
+    return known["Name"], known["Version"]
+
+
 class Plugins:
     """The plugins of this environment, or those registered by hand; loads each one once.
 
@@ -319,7 +326,7 @@ class Plugins:
         # A distribution whose METADATA is missing can't be named; its plugin may work all the same.
         with suppress(Exception):
             if point.dist is not None:
-                plugin.distribution, plugin.version = point.dist.name, point.dist.version
+                plugin.distribution, plugin.version = _named(point.dist)
         return plugin
 
     def _load_found(self, name: str) -> Plugin:

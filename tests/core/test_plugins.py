@@ -85,6 +85,18 @@ def test_listing_every_plugin_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_listing_for_machines_imports_nothing_that_draws_tables():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from polymodal.cli import app\n"
+        "assert CliRunner().invoke(app, ['plugins', '--json']).exit_code == 0\n"
+        "for name in ('polymodal.tables', 'yaml'):\n"
+        "    assert name not in sys.modules, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_public_name_can_be_imported():
     import polymodal
 
