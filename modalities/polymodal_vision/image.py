@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -64,27 +64,28 @@ class ImageReader(Reader):
         if isinstance(value, str | os.PathLike):
             return self._file(Path(value))
         if isinstance(value, bytes | bytearray | memoryview):
-            return self._decode(bytes(value), "the image")
+            return self._decode(io.BytesIO(value), "the image")
         if isinstance(value, Image.Image):
             return self._picture(value, "the image")
         return self._blend(to_rgba_or_rgb(value))
 
     def _file(self, path: Path) -> Picture:
         try:
-            content = path.read_bytes()
+            stream = path.open("rb")
         except FileNotFoundError as error:
             raise UnreadableError(f"{path}: no such file") from error
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             raise UnreadableError(f"{path}: {error}") from error
-        return self._decode(content, str(path))
+        with stream:
+            return self._decode(stream, str(path))
 
-    def _decode(self, content: bytes, name: str) -> Picture:
-        if not content:
-            raise UnreadableError(f"{name} is empty (0 bytes)")
+    def _decode(self, stream: BinaryIO, name: str) -> Picture:
         try:
             with _no_pillow_limit():
-                image = Image.open(io.BytesIO(content))
+                image = Image.open(stream)
         except UnidentifiedImageError as error:
+            if not stream.seek(0, os.SEEK_END):
+                raise UnreadableError(f"{name} is empty (0 bytes)") from error
             raise UnreadableError(f"{name} is not an image that Pillow can read") from error
         except Exception as error:  # a decoder may raise anything at damaged input
             raise UnreadableError(f"{name} can't be opened as an image: {error}") from error
@@ -217,7 +218,7 @@ def _channels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
         assert converted is not None
         return np.array(converted)
     wanted = "RGBA" if image.has_transparency_data else "RGB"
-    return np.array(image if mode == wanted else image.convert(wanted))
+    return np.asarray(image if mode == wanted else image.convert(wanted))
 
 
 @contextmanager
