@@ -1,21 +1,23 @@
-"""Tokenizers against the usual library, or a loop, with the same output.
+"""Tokenizers against the usual ways of making the same tokens, which must be equal.
 
     python -m benchmarks.tokenizing
 
-Mel spectrograms by librosa, k-mers by a dictionary, byte pairs by tokenizers, graphs by
-torch-geometric's Batch, patches by torch's unfold.
+k-mers by a loop with a dictionary, graphs by torch-geometric's Batch, mel spectrograms and byte
+pairs by a loop over librosa and tokenizers, patches by torch's unfold. CPU time.
 """
 
-import inspect
-import json
+import time
 from itertools import product
+from pathlib import Path
 
-import librosa
 import numpy as np
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
 from polymodal.plugins import installed
+
+CPU = time.process_time
+RATE, HOP = 16_000, 160
 
 
 def kmers() -> Ratio:
@@ -33,7 +35,7 @@ def kmers() -> Ratio:
 
     assert torch.equal(tokenizer.encode(sequences).ids, torch.cat(loop()))
     name = "6-mers: dictionary loop / ours"
-    return compare(name, loop, lambda: tokenizer.encode(sequences), repeat=10)
+    return compare(name, loop, lambda: tokenizer.encode(sequences), repeat=10, clock=CPU)
 
 
 def graphs() -> Ratio:
@@ -51,75 +53,79 @@ def graphs() -> Ratio:
         lambda: Batch.from_data_list(data),
         lambda: tokenizer.encode(raws),
         repeat=10,
+        clock=CPU,
     )
 
 
-def mels() -> Ratio:
+def mels(clips: int, seconds: int) -> Ratio:
+    import librosa
+
     from polymodal_audio import Waveform
 
-    rate, frames, n_mels, n_fft, hop = 16000, 16, 64, 400, 160
-    tokenizer = installed().find("audio.mel", "tokenizer").load()(
-        rate=rate, n_fft=n_fft, hop=hop, n_mels=n_mels, patch=(frames, n_mels), top_db=80.0,
-        seconds=2.0, mean=0.0, std=1.0,
-    )  # fmt: skip
     generator = np.random.default_rng(0)
-    # Whole patches, so that no silence is added behind.
-    sounds = [
-        generator.normal(0, 0.1, frames * hop * generator.integers(4, 12)).astype(np.float32)
-        for _ in range(64)
-    ]
+    sounds = generator.normal(0, 0.1, (clips, seconds * RATE)).astype(np.float32)
+    options = {"n_fft": 1024, "n_mels": 128}
+    tokenizer = (
+        installed()
+        .find("audio.mel", "tokenizer")
+        .load()(rate=RATE, hop=HOP, patch=(16, 128), top_db=None, mean=0.0, std=1.0, **options)
+    )
+    raws = [Waveform(sound, RATE) for sound in sounds]
 
-    def loop() -> torch.Tensor:
-        levels = []
-        for sound in sounds:
-            power = librosa.feature.melspectrogram(
-                y=sound, sr=rate, n_fft=n_fft, hop_length=hop, n_mels=n_mels
-            )
-            level = librosa.power_to_db(power, top_db=80.0)[:, :-1]  # the last is half silence
-            levels.append(torch.from_numpy(level.T.reshape(-1, frames * n_mels)))
-        return torch.cat(levels)
+    def loop() -> list[np.ndarray]:
+        made = {"sr": RATE, "hop_length": HOP, "pad_mode": "constant", **options}
+        return [librosa.feature.melspectrogram(y=sound, **made) for sound in sounds]
 
-    raws = [Waveform(sound, rate) for sound in sounds]
-    assert torch.allclose(tokenizer.encode(raws).values, loop(), atol=2e-3)
-    return compare("64 sounds: librosa / ours", loop, lambda: tokenizer.encode(raws))
+    levels = tokenizer.encode(raws).values.reshape(clips, -1, 128)
+    for level, power in zip(levels, loop(), strict=True):
+        wanted = librosa.power_to_db(power, top_db=None).T  # a frame more: librosa's last
+        assert np.allclose(level[: seconds * RATE // HOP], wanted[:-1], atol=1e-3)
+    name = f"mel of {clips} clips of {seconds} s: librosa's power alone / our patches in dB"
+    return compare(name, loop, lambda: tokenizer.encode(raws), clock=CPU)
 
 
 def byte_pairs() -> Ratio:
-    from tokenizers import Tokenizer
+    from polymodal_text import learn_byte_pairs
 
-    tokenizer = installed().find("text.bpe", "tokenizer").load()(vocabulary_size=2000)
-    texts = [line for line in inspect.getsource(inspect).splitlines() if line.strip()]
+    root = Path(__file__).parents[1]
+    pages = [root / "README.md", *sorted(root.glob("docs/*.md"))]
+    texts = [text for page in pages for text in page.read_text().split("\n\n") if text.strip()]
+    tokenizer = (
+        installed()
+        .find("text.bpe", "tokenizer")
+        .load()(vocabulary_size=2000, mark_ends=False, max_tokens=10**4)
+    )
     tokenizer.fit(texts)
-    library = Tokenizer.from_str(json.dumps(tokenizer.state()["tokenizer"]))
+    library = learn_byte_pairs(texts, 2000)
 
-    begin, end = tokenizer.special["begin"], tokenizer.special["end"]
+    def loop() -> list[list[int]]:
+        return [library.encode(text).ids for text in texts]
 
-    def packed() -> torch.Tensor:
-        found = library.encode_batch(texts)
-        return torch.cat([torch.tensor([begin, *each.ids, end]) for each in found])
-
-    assert torch.equal(tokenizer.encode(texts).ids, packed())
-    return compare("2,000 lines: tokenizers / ours", packed, lambda: tokenizer.encode(texts))
+    assert tokenizer.encode(texts).ids.tolist() == [number for ids in loop() for number in ids]
+    name = f"byte pairs of {len(texts)} paragraphs: a loop over the library / ours"
+    return compare(name, loop, lambda: tokenizer.encode(texts), clock=CPU)
 
 
 def patches() -> Ratio:
-    tokenizer = installed().find("vision.patches", "tokenizer").load()(size=224, patch=16)
     generator = np.random.default_rng(0)
-    images = [generator.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in range(16)]
+    images = list(generator.integers(0, 256, (32, 224, 224, 3), dtype=np.uint8))
+    tokenizer = installed().find("vision.patches", "tokenizer").load()(size=224, patch=16)
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in ([0.5] * 3, [0.5] * 3))
 
-    def unfolded() -> torch.Tensor:
-        batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-        columns = torch.nn.functional.unfold((batch - 0.5) / 0.5, 16, stride=16)
-        return columns.transpose(1, 2).flatten(0, 1)
+    def unfold() -> torch.Tensor:
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
+        cut = torch.nn.functional.unfold(pixels.sub_(mean).div_(std), 16, stride=16)
+        return cut.transpose(1, 2).contiguous()  # image, patch, (colour, y, x)
 
-    # Ours has a pixel's colours side by side, unfold colour after colour.
-    same = unfolded().unflatten(1, (3, -1)).transpose(1, 2).flatten(1)
-    assert torch.allclose(tokenizer.encode(images).values, same, atol=1e-6)
-    return compare("16 images: unfold / ours", unfolded, lambda: tokenizer.encode(images))
+    ours = tokenizer.encode(images).values.reshape(32, 196, 16, 16, 3)
+    assert torch.allclose(ours.permute(0, 1, 4, 2, 3).flatten(2), unfold(), atol=1e-5)
+    name = "patches of 32 images of 224: torch's unfold / ours"
+    return compare(name, unfold, lambda: tokenizer.encode(images), clock=CPU)
 
 
 def main() -> list[Ratio]:
-    found = [mels(), kmers(), byte_pairs(), graphs(), patches()]
+    torch.set_num_threads(1)
+    found = [kmers(), graphs(), mels(64, 1), mels(8, 10), byte_pairs(), patches()]
     write("tokenizing", found)
     return found
 

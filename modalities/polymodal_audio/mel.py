@@ -181,7 +181,7 @@ class MelPatches(Tokenizer):
     def _patches(self, tokens: Tokens) -> Tokens:
         layout = tokens.layout
         level = self._level(tokens)  # [column * patch time, mel]
-        level = (level - self.mean) / self.std
+        level = level.sub_(self.mean).div_(self.std)
         for name, each in layout.channels.items():
             hidden = each.reshape(-1, 1) if name == HIDDEN_FRAMES else each
             if name == HIDDEN_BANDS:
@@ -213,10 +213,10 @@ class MelPatches(Tokenizer):
         half = self.n_fft // 2
         gap = layout.segment * self.n_fft + half  # before each stretch's sound
         begin = torch.arange(layout.tokens, device=layout.device) * self.stretch + gap
-        size = layout.tokens * self.stretch + layout.segments * self.n_fft + half
-        signal = stretches.new_zeros(size)
-        samples = torch.arange(self.stretch, device=layout.device)
-        signal[begin[:, None] + samples] = stretches
+        silence = stretches.new_zeros(self.n_fft)
+        sounds = stretches.split(list(layout.lengths))
+        followed = [part for sound in sounds for part in (sound.flatten(), silence)]
+        signal = torch.cat([silence[:half], *followed])
         frame = torch.arange(self.patch[0], device=layout.device) * self.hop
         level = decibels(
             mel_power(

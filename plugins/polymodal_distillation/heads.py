@@ -43,7 +43,7 @@ class Head(nn.Module):
         directions = F.normalize(self.directions, dim=1)
         if frozen:
             directions = directions.detach() + 0 * directions
-        found = self.body(vectors.flatten(0, -2)).reshape(*vectors.shape[:-1], -1)
+        found = self.body(vectors.flatten(0, -2)).unflatten(0, vectors.shape[:-1])
         logits: Tensor = F.normalize(found, dim=-1) @ directions.T
         return logits if logits.dtype == torch.float64 else logits.float()
 
