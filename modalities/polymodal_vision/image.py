@@ -218,7 +218,7 @@ def _channels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
         assert converted is not None
         return np.array(converted)
     wanted = "RGBA" if image.has_transparency_data else "RGB"
-    return np.asarray(image if mode == wanted else image.convert(wanted))
+    return np.array(image if mode == wanted else image.convert(wanted))
 
 
 @contextmanager
