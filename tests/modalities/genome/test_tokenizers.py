@@ -39,6 +39,8 @@ def test_kmers_of_a_batch_are_those_of_each_sequence_alone(sequences, k, stride,
     assert tokens.ids.tolist() == packed
     if mark_ends:
         assert tokens.layout.kinds.tolist() == [int(number in (3, 4)) for number in packed]
+    else:
+        assert tokens.layout.kinds is None  # all content
     assert tokenizer.count(sequences) == list(tokens.layout.lengths)
 
 
