@@ -6,7 +6,7 @@ batch. Nothing of it stays: no gradient, no state, no random number.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import mean
@@ -41,7 +41,7 @@ class Ledger:
         self,
         model: PretrainingModel,
         every: int | None,
-        autocast: Callable[[], torch.autocast],
+        autocast: Callable[[], AbstractContextManager[object]],
         device: torch.device,
     ):
         self.model = model

@@ -3,6 +3,7 @@
 import math
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class Optimization:
         self.config = config
         self.device = device
         self.call = parallel(model, config.trainer.strategy, device)
+        self.parameters = list(model.parameters())  # `model.zero_grad` walks all modules anew
         self.phases = {
             f"{name}/{phase}": found
             for name in model.objectives
@@ -136,8 +138,9 @@ class Optimization:
                     losses = self.call(batch, **arguments, **more)
                 if counts is None:
                     counts = self._over_ranks({n: loss.count for n, loss in losses.items()})
-                # DDP and FSDP average over ranks what should be summed.
-                loss = total_loss(losses, self.model.weights, counts) * world_size()
+                loss = total_loss(losses, self.model.weights, counts)
+                if world_size() > 1:  # DDP and FSDP average over ranks what should be summed
+                    loss = loss * world_size()
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
             found.append(losses)
         return found
@@ -168,10 +171,10 @@ class Optimization:
         seed = hash_words(self.config.seed, "micro", arguments["number"], rank(), place)
         seed_generators(seed, self.device)
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which losses are computed."""
         dtype = _DTYPES[self.config.trainer.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        return nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
 
     def _update(self, key: str) -> Tensor:
         optimizer = self.optimizers[key]
@@ -183,7 +186,8 @@ class Optimization:
             self.scaler.update()
         else:
             optimizer.step()
-        self.model.zero_grad(set_to_none=True)  # a phase's pass reaches parameters of others
+        for parameter in self.parameters:  # a phase's pass reaches those of others
+            parameter.grad = None
         return norm
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> Tensor:
