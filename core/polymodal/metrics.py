@@ -19,17 +19,17 @@ class Sums:
     """Losses and metrics of some steps, kept as sums and counts on the device until asked for."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, tuple[Tensor, Tensor]] = {}
+        self._sums: dict[str, tuple[float | Tensor, float | Tensor]] = {}
 
     def add(self, losses: Mapping[str, Loss]) -> None:
         """Add one forward pass."""
         for name, loss in losses.items():
-            self._add(name, loss.total.detach().float(), loss.count)
+            self._add(name, loss.total, loss.count)
             for metric, (total, count) in loss.metrics.items():
                 self._add(f"{name}/{metric}", total, count)
 
     def _add(self, name: str, total: float | Tensor, count: float | Tensor) -> None:
-        pair = (torch.as_tensor(total).detach().double(), torch.as_tensor(count).detach().double())
+        pair = (_exact(total), _exact(count))
         if name in self._sums:
             old = self._sums[name]
             pair = (old[0] + pair[0], old[1] + pair[1])
@@ -41,8 +41,11 @@ class Sums:
             return {}
         values = [value for pair in self._sums.values() for value in pair]
         # A count known on the host is still there.
-        device = next((v.device for v in values if v.device.type != "cpu"), values[0].device)
-        table = torch.stack([value.to(device) for value in values])
+        devices = [value.device for value in values if isinstance(value, Tensor)]
+        device = next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
+        table = torch.stack(
+            [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
+        )
         summed = iter(sum_over_ranks(table).tolist())
         return dict(zip(self._sums, zip(summed, summed, strict=True), strict=True))
 
@@ -61,6 +64,11 @@ class Sums:
     def counted(self) -> dict[str, float]:
         """Return how many targets each had on this rank."""
         return {name: float(count) for name, (_, count) in self._sums.items()}
+
+
+def _exact(number: float | Tensor) -> float | Tensor:
+    """Return a number in float64, still where it is, without its gradient."""
+    return number.detach().double() if isinstance(number, Tensor) else float(number)
 
 
 class Window:

@@ -246,10 +246,9 @@ class PretrainingModel(nn.Module):
 
     def finish(self, batch: Batch, tokenizers: Mapping[str, Any]) -> Batch:
         """Let the tokenizer of each stream, or of what a view is of, finish it on the device."""
-        stream_of = {name: view.stream for name, view in self.views().items()}
         streams = {}
         for name, tokens in batch.streams.items():
-            tokenizer = tokenizers.get(stream_of.get(name, name))
+            tokenizer = tokenizers.get(self._viewed.get(name, name))
             streams[name] = tokens if tokenizer is None else tokenizer.finish(tokens)
         return replace(batch, streams=streams)
 
@@ -276,6 +275,11 @@ class PretrainingModel(nn.Module):
             if part not in reached:
                 for parameter in parameters:
                     parameter.grad = None
+
+    @cached_property
+    def _viewed(self) -> dict[str, str]:
+        """The stream that each view is of."""
+        return {name: view.stream for name, view in self.views().items()}
 
     @cached_property
     def _parts(self) -> dict[str, list[nn.Parameter]]:
