@@ -16,7 +16,7 @@ from polymodal.sampling import Mixture, Refs
 
 
 class Sums:
-    """Losses and metrics of some steps, kept as sums and counts on the device until asked for."""
+    """Losses and metrics of some steps, kept as sums and counts where they are until asked for."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float | Tensor, float | Tensor]] = {}
@@ -40,13 +40,10 @@ class Sums:
         if not self._sums:
             return {}
         values = [value for pair in self._sums.values() for value in pair]
-        # A count known on the host is still there.
-        devices = [value.device for value in values if isinstance(value, Tensor)]
-        device = next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
-        table = torch.stack(
-            [torch.as_tensor(v, dtype=torch.float64, device=device) for v in values]
-        )
-        summed = iter(sum_over_ranks(table).tolist())
+        held = [value.device for value in values if isinstance(value, Tensor)]
+        device = held[0] if held else torch.device("cpu")
+        table = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]
+        summed = iter(sum_over_ranks(torch.stack(table)).tolist())
         return dict(zip(self._sums, zip(summed, summed, strict=True), strict=True))
 
     def load(self, totals: Mapping[str, tuple[float, float]]) -> None:
@@ -67,8 +64,10 @@ class Sums:
 
 
 def _exact(number: float | Tensor) -> float | Tensor:
-    """Return a number in float64, still where it is, without its gradient."""
-    return number.detach().double() if isinstance(number, Tensor) else float(number)
+    """Return a number in float64 without its gradient; one on an accelerator stays there."""
+    if not isinstance(number, Tensor):
+        return float(number)
+    return number.detach().double() if number.device.type != "cpu" else number.detach().item()
 
 
 class Window:

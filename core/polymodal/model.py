@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any, Self, cast
 
 import torch
@@ -319,4 +320,4 @@ def total_loss(
         count = loss.count if counts is None else counts[name]
         count = count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
         terms.append(weights[name] * loss.total / count)
-    return torch.stack(terms).sum()
+    return reduce(add, terms)
