@@ -149,8 +149,8 @@ def measure(folder: Path, name: str, words: tuple[int, int]) -> Ratio:
     for number, (_, (batch,)) in enumerate(packed):
         found = run.model(batch, number=number)["clip"]
         images, texts = padded[number]
-        wanted = float(loss(**library(images, texts)))
-        off = abs(float(found.total) / SAMPLES - wanted) / wanted
+        wanted = loss(**library(images, texts)).item()
+        off = abs(found.total.item() / SAMPLES - wanted) / wanted
         assert off < 1e-6, off
     print(f"{name}: losses of {STEPS} batches are within 1e-6")
     return compare(f"CLIP step, {name}: ours / open_clip", step, epoch, rounds=11)

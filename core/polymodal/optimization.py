@@ -1,6 +1,5 @@
 """One optimisation step: phases, micro-batches, gradients over ranks, clipping, the update."""
 
-import math
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from polymodal.batch import Batch
 from polymodal.caching import Compared, Vectors
@@ -193,7 +193,10 @@ class Optimization:
     def _clip(self, optimizer: torch.optim.Optimizer) -> Tensor:
         bound = self.config.optimizer.clip
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if bound is None else bound)
+        if bound is None:  # clipping at infinity would still walk all gradients once more
+            norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        else:
+            norm = clip_grad_norm_(parameters, bound)
         whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         return whole
 

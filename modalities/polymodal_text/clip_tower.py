@@ -199,15 +199,16 @@ class ClipTextTower(Encoder):
 
     def _rectangle(self, vectors: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
         """Pad as the library does, as far as it matters, and return the mask to add."""
-        # Behind causal attention no token sees the padding; else it is part of what was trained.
-        whole = not self.causal or self.pool in ("last", "class")
-        places = self.context_length if whole else max(layout.longest, 1)
-        filled = _widened(layout.filled, places)
-        place = torch.arange(places, device=vectors.device)
-        padding = self.stem(torch.full_like(place, self.pad), place)
-        content = _widened(layout.pad(vectors), places)
-        rectangle = torch.where(filled[..., None], content, padding.to(content.dtype))
         mask = None
+        rectangle = _widened(layout.pad(vectors), max(layout.longest, 1))
+        # Behind causal attention no token sees the padding; else it is part of what was trained.
+        if not self.causal or self.pool in ("last", "class"):
+            places = self.context_length
+            filled = _widened(layout.filled, places)
+            place = torch.arange(places, device=vectors.device)
+            padding = self.stem(torch.full_like(place, self.pad), place)
+            content = _widened(rectangle, places)
+            rectangle = torch.where(filled[..., None], content, padding.to(content.dtype))
         if self.stem.class_vector is not None:
             one = self.stem.class_vector + self.stem.places[places]
             rows = one.to(rectangle.dtype).expand(len(rectangle), 1, -1)
@@ -258,5 +259,7 @@ class ClipTextTower(Encoder):
 
 def _widened(rectangle: Shaped[Tensor, "segment longest *rest"], places: int) -> Tensor:
     missing = places - rectangle.shape[1]
+    if not missing:
+        return rectangle
     room = rectangle.new_zeros(rectangle.shape[0], missing, *rectangle.shape[2:])
     return torch.cat([rectangle, room], dim=1)
