@@ -49,8 +49,9 @@ class InfoNCE(Comparison):
         learn_temperature: whether it is trained.
         same: a stream or a field; samples equal in it are no negatives of each other (captions
             that repeat, class names).
-        tile: build the similarity matrix by so many rows at a time, 16 million entries unless
-            given: memory grows with the batch instead of its square.
+        tile: build the similarity matrix by so many rows at a time; unless given, by 4 million
+            entries where it has more than 16 million. Memory grows with the batch instead of its
+            square.
 
     Raises:
         ValueError: unknown or repeated streams, both anchor and pairs, a bad number.

@@ -5,8 +5,8 @@ the candidates of all ranks laid end to end, `first` is where this rank's begin,
 ranks' totals is the total of one process on the joined batch.
 
 They build `tile` rows of the matrix of anchors by candidates at a time and take the gradient on the
-way, so that memory grows with the batch and not with its square. Unless given, a tile is as many
-rows as make 16 million entries: small batches are one tile.
+way, so that memory grows with the batch and not with its square. Unless given, a matrix of up to
+16 million entries is one tile, and the tiles of a larger one have 4 million.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-_ENTRIES = 1 << 24
+_WHOLE = 1 << 24  # entries of a matrix that is built whole
+_TILE = 1 << 22  # and of a part of a larger one: 16 MB in float32, which a CPU's cache holds
 
 Correct = Float[Tensor, ""]
 """How many anchors were told right."""
@@ -127,8 +128,13 @@ def _scored(
 
 
 def tile_rows(anchors: int, candidates: int, tile: int | None) -> int:
-    """Return how many rows of the matrix to build at a time: `tile`, or 16 million entries."""
-    return tile or max(1, min(anchors, _ENTRIES // max(candidates, 1)))
+    """Return how many rows of the matrix to build at a time.
+
+    `tile`, or all rows up to 16 million entries, or of a larger matrix 4 million entries.
+    """
+    if tile or anchors * candidates <= _WHOLE:
+        return tile or max(anchors, 1)
+    return max(1, _TILE // candidates)
 
 
 def single(rows: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

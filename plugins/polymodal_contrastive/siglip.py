@@ -45,8 +45,8 @@ class SigLIP(Comparison):
         scale: of the similarities at the start.
         bias: added to them at the start; low, since most pairs don't belong together.
         same: a stream or a field; samples equal in it are left out as negatives of each other.
-        tile: build the similarity matrix by so many rows at a time, 16 million entries unless
-            given.
+        tile: build the similarity matrix by so many rows at a time; unless given, by 4 million
+            entries where it has more than 16 million.
         exchange: what ranks do with each other's vectors: "gather" them all, or pass them round in
             a "ring", a rank's at a time, which takes less memory and more steps.
 

@@ -41,7 +41,7 @@ def symmetric_info_nce(
         first: where this rank's candidates begin.
         anchor_keys: rows with one key are no negatives of each other.
         candidate_keys: those of the other side.
-        tile: rows of the matrix to build at a time; 16 million entries unless given.
+        tile: rows of the matrix to build at a time; see `tile_rows`.
         add: sums over ranks.
 
     Raises:

@@ -175,9 +175,12 @@ def test_both_directions_of_no_rows_cost_nothing_and_reach_the_graph():
 
 
 def test_a_large_batch_is_tiled_by_itself(monkeypatch):
-    monkeypatch.setattr(losses, "_ENTRIES", 21)
-    sizes = [losses.tile_rows(7, 7, None), losses.tile_rows(7, 100, None)]
-    assert sizes == [3, 1]
+    monkeypatch.setattr(losses, "_WHOLE", 42)
+    monkeypatch.setattr(losses, "_TILE", 21)
+    sizes = [losses.tile_rows(rows, 7, None) for rows in (0, 6, 7)]
+    assert sizes == [1, 6, 3]
+    assert losses.tile_rows(7, 100, None) == 1
+    assert losses.tile_rows(7, 100, 5) == 5
     a, b = leaves(rows(7, seed=1), rows(7, seed=2))
     total, _ = siglip_loss(a, b, scale=9.0, bias=-3.0)
     assert "Tiled" in type(total.grad_fn).__name__
