@@ -10,6 +10,7 @@ import argparse
 import csv
 import io
 import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,10 @@ PLAIN, TRIES = 4, 400  # levels; a view is taken if half its patches deviate by 
 def clips() -> Iterator[tuple[str, int, np.ndarray]]:
     """Yield the film, the clip's number along it, and its frames in grey."""
     read = ClipReader()
-    with tarfile.open(DATA / "video-clips/video-clips.tar") as tar:
+    path = DATA / "video-clips/video-clips.tar"
+    if not path.is_file():
+        sys.exit(f"error: {path}: no such file; set POLYMODAL_DATA to the folder of the data sets")
+    with tarfile.open(path) as tar:
         content = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
         table = io.TextIOWrapper(content["metadata.csv"], "utf-8")
         for row in csv.DictReader(table):
