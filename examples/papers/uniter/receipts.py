@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tarfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ LINES = 5  # of a sample
 HEIGHT, WIDTH = 16, 48  # of what is seen of a line, in pixels: its start, scaled to this height
 CELL, DIRECTIONS = 4, 8  # pixels a side, and directions told apart in each cell
 SHAKE = 2  # pixels that the edges of a box move at most, as a detector's would
-VALIDATION = 0.25  # of the pages, at least
+MARGIN = 0.2  # of a page's side that may be added around it, so that places are not known by heart
+VALIDATION = 0.25  # of the pages
 COMMON = 8  # training pages that a word begins a line of, at least; other lines are left out
 
 
@@ -80,16 +81,9 @@ def features(page: Image.Image, box: list[int]) -> np.ndarray:
     return (roots - roots.mean()) / (roots.std() + 0.1)
 
 
-def held_out(found: list[dict[str, Any]], generator: np.random.Generator) -> set[str]:
-    """Return files for validation: all pages of some shops, told by the first word of a name."""
-    shops = defaultdict(list)
-    for page in found:
-        shops[first_word(page["fields"].get("company") or page["file_name"])].append(page)
-    files: set[str] = set()
-    for shop in generator.permutation(sorted(shops)):
-        if len(files) < VALIDATION * len(found):
-            files.update(page["file_name"] for page in shops[shop])
-    return files
+def shop(page: dict[str, Any]) -> str:
+    """Return which shop, or chain of shops, a page is of: the first word of its name."""
+    return first_word(page["fields"]["company"])
 
 
 def common_words(found: list[dict[str, Any]]) -> set[str]:
@@ -107,7 +101,10 @@ def sample(page: dict[str, Any], generator: np.random.Generator) -> dict[str, An
     caption = [words[place] for place in generator.permutation(len(words))]
     boxes = [shaken(line["box"], page["image"], generator) for line in picked]
     seen = np.array([features(page["image"], box) for box in boxes])
-    place = {"boxes": boxes, "width": page["width"], "height": page["height"]}
+    # The page lies somewhere in a larger one.
+    width, height = np.array(page["image"].size) * (1 + MARGIN * generator.random())
+    corner = generator.random(2) * (width - page["width"], height - page["height"])
+    place = {"boxes": np.tile(corner, 2) + boxes, "width": width, "height": height}
     return {
         "text": " ".join(caption),
         "regions": packed(features=seen.astype(np.float32), **place),
@@ -128,22 +125,21 @@ def write(path: Path, *, samples: int, seed: int) -> None:
     """Write so many samples of each page."""
     generator = np.random.default_rng(seed)
     found = list(pages(DATA))
-    validation = held_out(found, generator)
-    words = common_words([page for page in found if page["file_name"] not in validation])
-    for page in found:
+    validation = generator.permutation(len(found))[: round(VALIDATION * len(found))].tolist()
+    training = [page for row, page in enumerate(found) if row not in validation]
+    words, shops = common_words(training), {shop(page) for page in training}
+    rows = []
+    for row, page in enumerate(found):
         page["lines"] = [line for line in page["lines"] if first_word(line["text"]) in words]
-    rows = [
-        {
-            **sample(page, generator),
-            "split": "validation" if page["file_name"] in validation else "train",
-        }
-        for page in found
-        if len(page["lines"]) >= LINES
-        for _ in range(samples)
-    ]
+        split = "validation" if row in validation else "train"
+        known = {"split": split, "shop": "known" if shop(page) in shops else "new"}
+        if len(page["lines"]) >= LINES:
+            count = samples if split == "train" else samples // 3
+            rows += [{**sample(page, generator), **known} for _ in range(count)]
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
-    held = f"{len(validation)} of {len(found)} pages held out"
+    new = sum(shop(found[row]) not in shops for row in validation)
+    held = f"{len(validation)} of {len(found)} pages held out, {new} of shops not trained on"
     print(f"{path}: {len(rows)} samples of {len(words)} words, {held}")
 
 
@@ -165,7 +161,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="the file to make, .parquet")
-    parser.add_argument("--samples", type=int, default=60, help="of each page")
+    parser.add_argument("--samples", type=int, default=120, help="of a page; held out, a third")
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
     parser.add_argument("--baseline", action="store_true", help="score the file without a model")
     arguments = parser.parse_args()
