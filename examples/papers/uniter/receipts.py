@@ -28,7 +28,7 @@ CELL, DIRECTIONS = 4, 8  # pixels a side, and directions told apart in each cell
 SHAKE = 2  # pixels that the edges of a box move at most, as a detector's would
 MARGIN = 0.2  # of a page's side that may be added around it, so that places are not known by heart
 VALIDATION = 0.25  # of the pages
-COMMON = 8  # training pages that a word begins a line of, at least; other lines are left out
+COMMON = 20  # training pages that a word begins a line of, at least; other lines are left out
 
 
 def pages(path: Path) -> Iterator[dict[str, Any]]:
