@@ -43,7 +43,8 @@ def test_every_config_builds_without_data(name, monkeypatch):
 
 @pytest.mark.parametrize("name", files(comparisons=True))
 def test_every_comparison_has_three_seeds_and_arms_that_differ(name, monkeypatch):
-    monkeypatch.setenv("CROCO_FRAMES", __file__)  # a script writes it: any file that is there
+    for written in ("CROCO_FRAMES", "RECEIPTS"):  # by a script: any file that is there will do
+        monkeypatch.setenv(written, __file__)
     data = os.environ.get("POLYMODAL_DATA", FOLDER.parents[2] / "shared" / "data")
     if "/real" in name and not Path(data).is_dir():
         pytest.skip("its data are not here")
