@@ -16,6 +16,11 @@ from PIL import Image
 PATCH, HIDDEN = 8, 12
 
 
+def grey(content: bytes) -> np.ndarray:
+    """Return the picture of a file."""
+    return np.asarray(Image.open(io.BytesIO(content)), float)
+
+
 def patches(view: np.ndarray) -> np.ndarray:
     """Return a view's normalised patches [patch, pixel]."""
     side = len(view) // PATCH
@@ -39,9 +44,7 @@ def main(path: str) -> None:
     generator = np.random.default_rng(0)
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for row in rows:
-        one, other = (
-            np.asarray(Image.open(io.BytesIO(row[view])), float) for view in ("view_1", "view_2")
-        )
+        one, other = grey(row["view_1"]), grey(row["view_2"])
         order = generator.permutation(len(patches(one)))
         hidden, visible = order[:HIDDEN], order[HIDDEN:]
         true = patches(one)

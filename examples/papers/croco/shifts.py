@@ -6,15 +6,12 @@ The size is the larger of the shift's two numbers. Copied is the best multiple o
 view 2, as in copying.py. The last column is the run's error with `unrelated` for view 2.
 """
 
-import io
 import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from copying import patches
-from jaxtyping import Float
-from PIL import Image
+from copying import grey, patches
 
 from polymodal import Batch, Run, Step, load
 from polymodal_masking.cross_view import CrossView
@@ -22,11 +19,6 @@ from polymodal_masking.losses import normalized
 
 Row = dict[str, bytes]
 AT_ONCE = 64
-
-
-def grey(content: bytes) -> Float[np.ndarray, "side side"]:
-    """Return the picture of a file."""
-    return np.asarray(Image.open(io.BytesIO(content)), float)
 
 
 def missed(run: Run, rows: list[Row], reference: str) -> list[float]:
