@@ -22,10 +22,10 @@ from open_clip.loss import ClipLoss
 from open_clip_train.train import train_one_epoch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.batch import Batch
-from polymodal.config import check_config
-from polymodal.sampling import Refs
-from polymodal.train import Training
+from polymodal import Batch
+from polymodal.config.config import check_config
+from polymodal.data.sampling import Refs
+from polymodal.training.train import Training
 
 STEPS, SAMPLES, IMAGE, PATCH = 4, 32, 96, 16
 VISION = {"image_size": IMAGE, "layers": 6, "width": 192, "head_width": 64, "patch_size": PATCH}

@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config import check_config
-from polymodal.train import Training
+from polymodal.config.config import check_config
+from polymodal.training.train import Training
 
 FILES, RATE, SECONDS = 64, 16_000, 2.0
 HEIGHT, WIDTH = 384, 512

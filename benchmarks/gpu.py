@@ -18,11 +18,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.ratio import Ratio, write
-from polymodal.batch import Batch
-from polymodal.build import Builder
-from polymodal.config import Config, check_config
-from polymodal.optimization import Optimization
+from polymodal import Batch, Config
+from polymodal.config.config import check_config
+from polymodal.runs.build import Builder
 from polymodal.testing.toys import toy_tokens
+from polymodal.training.optimization import Optimization
 
 PEAK = 790e12
 

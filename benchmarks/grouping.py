@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.ratio import Ratio, compare, write
 from polymodal import Layout, Transformer
-from polymodal.grouping import Grouped
-from polymodal.sampling import Mixture
+from polymodal.data.grouping import Grouped
+from polymodal.data.sampling import Mixture
 
 BATCH, WINDOW, WIDTH, DEPTH, HEADS = 16, 20, 128, 4, 4
 

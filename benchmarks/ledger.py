@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config import check_config
-from polymodal.ledger import summarize
-from polymodal.train import Training
+from polymodal.config.config import check_config
+from polymodal.model.ledger import summarize
+from polymodal.training.train import Training
 
 STEPS = 8
 SIZE = {"width": 96, "depth": 3, "heads": 3}

@@ -18,8 +18,8 @@ import torch
 import yaml
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config import check_config
-from polymodal.train import Training
+from polymodal.config.config import check_config
+from polymodal.training.train import Training
 
 CONFIG = Path(__file__).parents[1] / "examples" / "mixed.yaml"
 STEPS, SAMPLES, LAST, SEEDS = 100, 48, 20, (0, 1, 2)

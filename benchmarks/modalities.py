@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.batch import Batch
-from polymodal.build import Builder
-from polymodal.config import check_config
-from polymodal.model import PretrainingModel, total_loss
+from polymodal import Batch, PretrainingModel, total_loss
+from polymodal.config.config import check_config
+from polymodal.runs.build import Builder
 from polymodal.testing.toys import toy_tokens
 
 SAMPLES = 16

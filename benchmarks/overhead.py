@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config import check_config
-from polymodal.model import total_loss
-from polymodal.train import Training
+from polymodal import total_loss
+from polymodal.config.config import check_config
+from polymodal.training.train import Training
 
 STEPS = 20
 

@@ -40,7 +40,7 @@ def install(folder: Path, count: int) -> None:
 
 def listing(folder: Path) -> Callable[[], object]:
     """Return what lists the plugins of this environment and of a folder, in a new process."""
-    command = [sys.executable, "-m", "polymodal.cli", "plugins", "--json"]
+    command = [sys.executable, "-m", "polymodal", "plugins", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     return lambda: subprocess.run(command, env=environment, check=True, capture_output=True)

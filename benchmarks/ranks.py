@@ -20,12 +20,10 @@ import torch
 
 from benchmarks.modalities import model
 from benchmarks.ratio import Ratio, write
-from polymodal.batch import Batch
-from polymodal.config import Config
-from polymodal.distributed import rank, world_size
-from polymodal.optimization import Optimization
-from polymodal.parallel import processes
+from polymodal import Batch, Config, rank, world_size
 from polymodal.testing.toys import take, toy_tokens
+from polymodal.training.optimization import Optimization
+from polymodal.training.parallel import processes
 
 SAMPLES, STEPS, ROUNDS = 64, 6, 5
 

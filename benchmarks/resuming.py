@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config import check_config
-from polymodal.train import Training
+from polymodal.config.config import check_config
+from polymodal.training.train import Training
 
 EARLY = 10**3
 ROWS = {"10,000 rows": 10**4, "20 million rows": 2 * 10**7}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.plugins import installed
+from polymodal import installed
 
 CPU = time.process_time
 RATE, HOP = 16_000, 160

@@ -20,11 +20,12 @@ import typer
 from pydantic import BaseModel
 
 import polymodal
-from polymodal.cli import app
-from polymodal.config import _KINDS as PARTS
-from polymodal.config import Config, Slot
-from polymodal.plugins import KINDS, Component, Plugin, Plugins
-from polymodal.signature import Option, read_signature
+from polymodal import Config, Plugins
+from polymodal.commands.cli import app
+from polymodal.config.config import _KINDS as PARTS
+from polymodal.config.config import Slot
+from polymodal.plugins.plugins import KINDS, Component, Plugin
+from polymodal.plugins.signature import Option, read_signature
 
 HERE = Path(__file__).parent / "reference"
 HOOKS = {"polymodal_interface", "polymodal_register", "polymodal_examples", "polymodal_commands"}

@@ -1,21 +1,26 @@
-"""polymodal: pre-train encoders on any mix of modalities. Importing it does not import torch."""
+"""polymodal: pre-train encoders on any mix of modalities. Importing it does not import torch.
+
+All that users and plugins need is here and in `polymodal.testing`; the rooms behind are private.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from polymodal.errors import (
+from polymodal.ground.errors import (
     ConfigError,
     DataError,
     PluginError,
     PolymodalError,
     UnreadableError,
 )
-from polymodal.hookspecs import hookimpl
+from polymodal.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.attention import attend
-    from polymodal.batch import Batch, Skipped
-    from polymodal.component import (
+    from polymodal.config.config import Config, read_config
+    from polymodal.ground.distributed import gather_rows, rank, sum_over_ranks, world_size
+    from polymodal.ground.errors import nearest
+    from polymodal.ground.files import find_files, find_folder
+    from polymodal.interfaces.component import (
         FieldName,
         FilePath,
         FolderPath,
@@ -28,58 +33,127 @@ if TYPE_CHECKING:
         StreamName,
         TokenSpec,
     )
-    from polymodal.encoder import NO_TAPS, Encoder, Fusion, Taps
-    from polymodal.evaluation import Evaluation, Features, Predictions, Probe, Score
-    from polymodal.layout import Layout
-    from polymodal.method import Method, Tracker
-    from polymodal.model import PretrainingModel
-    from polymodal.objective import Comparison, Loss, Objective, Predicted, View
-    from polymodal.plugins import Registry
-    from polymodal.run import Run, load
-    from polymodal.source import Source
-    from polymodal.step import Step
-    from polymodal.teacher import Teacher
-    from polymodal.tokenizer import Reader, Tokenizer
-    from polymodal.tokens import Encoded, Tokens
-    from polymodal.transformer import Transformer
-    from polymodal.transformer_encoder import TransformerEncoder
+    from polymodal.interfaces.encoder import NO_TAPS, Encoder, Fusion, Taps
+    from polymodal.interfaces.evaluation import (
+        Each,
+        Evaluation,
+        Features,
+        Predictions,
+        Probe,
+        Score,
+        Split,
+    )
+    from polymodal.interfaces.method import Method, Tracker
+    from polymodal.interfaces.objective import Comparison, Loss, Objective, Phase, Predicted, View
+    from polymodal.interfaces.source import Sample, Source
+    from polymodal.interfaces.step import Step
+    from polymodal.interfaces.teacher import Teacher
+    from polymodal.interfaces.tokenizer import Reader, Tokenizer
+    from polymodal.model.model import PretrainingModel, total_loss
+    from polymodal.nn.frequencies import Frequencies
+    from polymodal.nn.merging import (
+        Merger,
+        MergingEncoder,
+        adjacent_pairs,
+        bipartite_pairs,
+        closest_pairs,
+        planned,
+        rejoined,
+        unit,
+        window_targets,
+        windows,
+    )
+    from polymodal.nn.positions import Positions, Rotation
+    from polymodal.nn.transformer import (
+        EPSILON,
+        Activation,
+        Block,
+        Checkpointing,
+        Hidden,
+        Maps,
+        Norm,
+        Point,
+        SelfAttention,
+        Surroundings,
+        Transformer,
+    )
+    from polymodal.nn.transformer_encoder import (
+        Pool,
+        PositionChoice,
+        SizeName,
+        Stem,
+        TransformerEncoder,
+    )
+    from polymodal.packed.attention import attend, attention_maps
+    from polymodal.packed.batch import Batch, Skipped
+    from polymodal.packed.layout import Layout, ranges
+    from polymodal.packed.noise import hash_words, mix
+    from polymodal.packed.tokens import Encoded, Tokens, segment_mean
+    from polymodal.plugins.containment import contained
+    from polymodal.plugins.plugins import Plugins, Registry, installed
+    from polymodal.runs.run import Run, load
+    from polymodal.training.schedule import cosine
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "attend": "attention",
-    "Batch": "batch", "Skipped": "batch",
-    "FieldName": "component", "FilePath": "component", "FolderPath": "component",
-    "FromRun": "component", "ModuleName": "component", "Need": "component",
-    "ObjectiveName": "component", "SourceName": "component", "StreamInfo": "component",
-    "StreamName": "component", "TokenSpec": "component",
-    "NO_TAPS": "encoder", "Encoder": "encoder", "Fusion": "encoder", "Taps": "encoder",
-    "Evaluation": "evaluation", "Features": "evaluation",
-    "Predictions": "evaluation", "Probe": "evaluation", "Score": "evaluation",
-    "Layout": "layout",
-    "Method": "method", "Tracker": "method",
-    "PretrainingModel": "model",
-    "Comparison": "objective", "Loss": "objective", "Objective": "objective",
-    "Predicted": "objective", "View": "objective",
-    "Registry": "plugins",
-    "Run": "run", "load": "run",
-    "Source": "source",
-    "Step": "step",
-    "Teacher": "teacher",
-    "Reader": "tokenizer", "Tokenizer": "tokenizer",
-    "Encoded": "tokens", "Tokens": "tokens",
-    "Transformer": "transformer",
-    "TransformerEncoder": "transformer_encoder",
-}  # fmt: skip
+# Where each public name lives; it is imported when it is asked for.
+_ROOMS = {
+    "config.config": "Config read_config",
+    "ground.distributed": "gather_rows rank sum_over_ranks world_size",
+    "ground.errors": "nearest",
+    "ground.files": "find_files find_folder",
+    "interfaces.component": (
+        "FieldName FilePath FolderPath FromRun ModuleName Need ObjectiveName SourceName "
+        "StreamInfo StreamName TokenSpec"
+    ),
+    "interfaces.encoder": "NO_TAPS Encoder Fusion Taps",
+    "interfaces.evaluation": "Each Evaluation Features Predictions Probe Score Split",
+    "interfaces.method": "Method Tracker",
+    "interfaces.objective": "Comparison Loss Objective Phase Predicted View",
+    "interfaces.source": "Sample Source",
+    "interfaces.step": "Step",
+    "interfaces.teacher": "Teacher",
+    "interfaces.tokenizer": "Reader Tokenizer",
+    "model.model": "PretrainingModel total_loss",
+    "nn.frequencies": "Frequencies",
+    "nn.merging": (
+        "Merger MergingEncoder adjacent_pairs bipartite_pairs closest_pairs planned rejoined "
+        "unit window_targets windows"
+    ),
+    "nn.positions": "Positions Rotation",
+    "nn.transformer": (
+        "EPSILON Activation Block Checkpointing Hidden Maps Norm Point SelfAttention "
+        "Surroundings Transformer"
+    ),
+    "nn.transformer_encoder": "Pool PositionChoice SizeName Stem TransformerEncoder",
+    "packed.attention": "attend attention_maps",
+    "packed.batch": "Batch Skipped",
+    "packed.layout": "Layout ranges",
+    "packed.noise": "hash_words mix",
+    "packed.tokens": "Encoded Tokens segment_mean",
+    "plugins.containment": "contained",
+    "plugins.plugins": "Plugins Registry installed",
+    "runs.run": "Run load",
+    "training.schedule": "cosine",
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "Batch", "Comparison", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath",
-    "FolderPath", "FromRun", "Fusion", "Layout", "Loss", "Method", "ModuleName", "NO_TAPS", "Need",
-    "Objective", "ObjectiveName", "Predicted", "Predictions", "PretrainingModel", "Probe", "Reader",
-    "Registry", "Run", "Score", "Skipped", "Source", "SourceName", "Step", "StreamInfo",
-    "StreamName", "Taps", "Teacher", "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer",
-    "TransformerEncoder", "View", "attend", "load",
+    "Activation", "Batch", "Block", "Checkpointing", "Comparison", "Config", "EPSILON", "Each",
+    "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath", "FolderPath",
+    "Frequencies", "FromRun", "Fusion", "Hidden", "Layout", "Loss", "Maps", "Merger",
+    "MergingEncoder", "Method", "ModuleName", "NO_TAPS", "Need", "Norm", "Objective",
+    "ObjectiveName", "Phase", "Plugins", "Point", "Pool", "PositionChoice", "Positions",
+    "Predicted", "Predictions", "PretrainingModel", "Probe", "Reader", "Registry", "Rotation",
+    "Run", "Sample", "Score", "SelfAttention", "SizeName", "Skipped", "Source", "SourceName",
+    "Split", "Stem", "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Teacher",
+    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
+    "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "closest_pairs",
+    "contained", "cosine", "find_files", "find_folder", "gather_rows", "hash_words",
+    "installed", "load", "mix", "nearest", "planned", "ranges", "rank", "read_config",
+    "rejoined", "segment_mean", "sum_over_ranks", "total_loss", "unit", "window_targets",
+    "windows", "world_size",
 ]  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 """`python -m polymodal`: the command line."""
 
-from polymodal.cli import main
+from polymodal.commands.cli import main
 
 main()

@@ -14,8 +14,15 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
-from polymodal import Batch, PretrainingModel, Step, StreamInfo, Tokenizer, TransformerEncoder
-from polymodal.model import total_loss
+from polymodal import (
+    Batch,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    Tokenizer,
+    TransformerEncoder,
+    total_loss,
+)
 from polymodal_contrastive.infonce import InfoNCE
 from polymodal_demo.digits import Digits
 from polymodal_text.wordpiece import WordPiece

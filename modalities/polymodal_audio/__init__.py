@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_audio.sound import Waveform
     from polymodal_audio.spectrogram import decibels, mel_power
@@ -29,7 +29,7 @@ def polymodal_register(registry: "Registry") -> None:
     registry.tokenizer("waveform", "polymodal_audio.frames:WaveformFrames", "frames of raw samples")
     registry.encoder(
         "transformer",
-        "polymodal.transformer_encoder:TransformerEncoder",
+        "polymodal:TransformerEncoder",
         "the packed transformer over patches or frames",
     )
     registry.encoder(

@@ -8,11 +8,18 @@ from typing import Literal
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.layout import Layout
-from polymodal.positions import Positions
-from polymodal.tokens import Encoded, Tokens, segment_mean
+from polymodal import (
+    NO_TAPS,
+    Encoded,
+    Encoder,
+    FromRun,
+    Layout,
+    Positions,
+    Taps,
+    Tokens,
+    TokenSpec,
+    segment_mean,
+)
 
 
 class StridedStem(nn.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from polymodal.errors import UnreadableError
+from polymodal import UnreadableError
 
 BLOCK = 2**20  # frames read at once
 PREROLL = 0.25  # seconds decoded before the start asked for

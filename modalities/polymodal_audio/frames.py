@@ -6,10 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokenizer, Tokens, TokenSpec
 from polymodal_audio.framing import check_waveform, cropped, frame_count, framed
 from polymodal_audio.sound import Waveform
 

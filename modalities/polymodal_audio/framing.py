@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.errors import UnreadableError
-from polymodal.layout import ranges
+from polymodal import UnreadableError, ranges
 from polymodal_audio.sound import Waveform
 
 

@@ -8,10 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout, ranges
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokenizer, Tokens, TokenSpec, ranges
 from polymodal_audio.framing import check_waveform, cropped, frame_count, framed
 from polymodal_audio.sound import Waveform
 from polymodal_audio.spectrogram import decibels, filter_bank, mel_power, within_top

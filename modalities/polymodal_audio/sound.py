@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Num
 
-from polymodal.errors import UnreadableError
-from polymodal.tokenizer import Reader
+from polymodal import Reader, UnreadableError
 from polymodal_audio.decoding import decode
 
 MOST_CHANNELS = 64

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from polymodal import Layout, Tokens, TokenSpec, UnreadableError
-from polymodal.component import FilePath
+from polymodal import FilePath, Layout, Tokens, TokenSpec, UnreadableError
 from polymodal_code.byte_pairs import CodeBytePairs
 from polymodal_code.hunks import Change, Hunk, within
 

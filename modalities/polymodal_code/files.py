@@ -6,8 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from polymodal import DataError, Source, UnreadableError
-from polymodal.component import FolderPath
+from polymodal import DataError, FolderPath, Source, UnreadableError
 
 # What an extension says about the language; files of other extensions have none.
 LANGUAGES = {

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from tokenizers import Encoding
 
-from polymodal import Layout, Tokens, TokenSpec, UnreadableError
-from polymodal.component import FilePath
-from polymodal.errors import nearest
+from polymodal import FilePath, Layout, Tokens, TokenSpec, UnreadableError, nearest
 from polymodal_code.byte_pairs import CodeBytePairs
 from polymodal_code.data_flow import DataFlow, data_flow
 from polymodal_code.grammars import GRAMMARS, parser_of

@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from polymodal import DataError, Source, UnreadableError
-from polymodal.errors import nearest
+from polymodal import DataError, Source, UnreadableError, nearest
 from polymodal_code.functions import decode_source, functions_of
 
 STANDARD_LIBRARY = "stdlib"

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, trainers
 
-from polymodal import Tokens
-from polymodal.component import FilePath
+from polymodal import FilePath, Tokens
 from polymodal_genome.letters import AMBIGUOUS, BASES
 from polymodal_genome.spec import GenomeSpec
 from polymodal_genome.strands import check_probability, check_sequence, prepared

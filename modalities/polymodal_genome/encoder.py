@@ -8,16 +8,20 @@ from torch import Tensor, nn
 
 from polymodal import (
     NO_TAPS,
+    Activation,
+    Checkpointing,
     Encoded,
     Encoder,
     FromRun,
+    Norm,
+    Pool,
+    PositionChoice,
+    SizeName,
     Taps,
     Tokens,
     TokenSpec,
     TransformerEncoder,
 )
-from polymodal.transformer import Activation, Checkpointing, Norm
-from polymodal.transformer_encoder import Pool, PositionChoice, SizeName
 from polymodal_genome.spec import GenomeSpec, reverse_complement_ids
 
 

@@ -9,9 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from polymodal import DataError, Source, UnreadableError
-from polymodal.component import FilePath
-from polymodal.files import find_files
+from polymodal import DataError, FilePath, Source, UnreadableError, find_files
 from polymodal_genome.letters import check_letters
 from polymodal_genome.records import GZIP, Indexed, InMemory, Records
 

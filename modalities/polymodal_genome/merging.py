@@ -8,10 +8,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal import NO_TAPS, Encoded, FromRun, Taps, Tokens, TokenSpec, Transformer
-from polymodal.merging import (
+from polymodal import (
+    NO_TAPS,
+    Encoded,
+    FromRun,
     Merger,
     MergingEncoder,
+    Stem,
+    Taps,
+    Tokens,
+    TokenSpec,
+    Transformer,
     adjacent_pairs,
     bipartite_pairs,
     closest_pairs,
@@ -21,7 +28,6 @@ from polymodal.merging import (
     window_targets,
     windows,
 )
-from polymodal.transformer_encoder import Stem
 
 PairChoice = Literal["adjacent", "window"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_graph.graph import Graph, from_pyg, to_pyg
     from polymodal_graph.large import PART_FIELDS, LargeGraph, check_held, grown_parts

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from polymodal.component import FilePath
-from polymodal.errors import DataError, UnreadableError
-from polymodal.source import Sample, Source
+from polymodal import DataError, FilePath, Sample, Source, UnreadableError
 from polymodal_graph.graph import Graph
 from polymodal_graph.tables import (
     Columns,

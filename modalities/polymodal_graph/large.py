@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_graph.edge_list import EdgeListSource
 from polymodal_graph.graph import Graph, missing_reverse
 from polymodal_graph.tables import is_number, read_table

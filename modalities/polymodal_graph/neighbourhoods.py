@@ -7,8 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
-from polymodal.component import FilePath
-from polymodal.source import Sample, Source
+from polymodal import FilePath, Sample, Source
 from polymodal_graph.large import LargeGraph, LargeGraphFile, check_held, with_edges
 from polymodal_graph.sampling import NeighbourSampler
 from polymodal_graph.tables import label_of

@@ -7,10 +7,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded, Tokens, segment_mean
+from polymodal import (
+    NO_TAPS,
+    Encoded,
+    Encoder,
+    FromRun,
+    Layout,
+    Taps,
+    Tokens,
+    TokenSpec,
+    segment_mean,
+)
 from polymodal_graph.pyg import (
     GATConv,
     GCNConv,

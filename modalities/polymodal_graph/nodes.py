@@ -7,11 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from polymodal.component import TokenSpec
-from polymodal.errors import UnreadableError
-from polymodal.layout import Layout
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
 from polymodal_graph.adaptive import Centrality, centrality, edge_chances, feature_chances
 from polymodal_graph.encodings import LARGEST, laplacian, random_walk
 from polymodal_graph.graph import Graph, missing_reverse

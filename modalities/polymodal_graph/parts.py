@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from polymodal.component import FilePath
-from polymodal.errors import DataError
-from polymodal.source import Sample, Source
+from polymodal import DataError, FilePath, Sample, Source
 from polymodal_graph.large import (
     PART_FIELDS,
     LargeGraph,

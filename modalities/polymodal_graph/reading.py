@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.errors import UnreadableError
-from polymodal.tokenizer import Reader
+from polymodal import Reader, UnreadableError
 from polymodal_graph.graph import Graph, from_pyg
 
 NODES = ("nodes", "x", "node_feat", "node_ids")

@@ -5,8 +5,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from rdkit import Chem, rdBase
 
-from polymodal.errors import UnreadableError
-from polymodal.tokenizer import Reader
+from polymodal import Reader, UnreadableError
 from polymodal_graph.graph import Graph
 
 ELEMENTS: Final = (

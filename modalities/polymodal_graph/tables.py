@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from pyarrow import ArrowInvalid, csv
 
-from polymodal.errors import DataError, nearest
+from polymodal import DataError, nearest
 
 Columns = Mapping[str, Shaped[np.ndarray, " row"]]
 

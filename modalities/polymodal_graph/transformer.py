@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.transformer import Checkpointing
-from polymodal.transformer_encoder import SizeName, TransformerEncoder
+from polymodal import Checkpointing, FromRun, SizeName, TokenSpec, TransformerEncoder
 
 
 class GraphTransformer(TransformerEncoder):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_series.reader import Series
 
@@ -29,7 +29,7 @@ def polymodal_register(registry: "Registry") -> None:
     )
     registry.encoder(
         "transformer",
-        "polymodal.transformer_encoder:TransformerEncoder",
+        "polymodal:TransformerEncoder",
         "the packed transformer over patches",
     )
 

@@ -7,11 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from polymodal.component import TokenSpec
-from polymodal.errors import UnreadableError
-from polymodal.layout import Layout
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
 from polymodal_series.reader import Series
 
 FLAT = 1e-8  # added to the deviation before dividing: what is flat becomes zeros

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from polymodal.errors import UnreadableError
-from polymodal.tokenizer import Reader
+from polymodal import Reader, UnreadableError
 
 
 @dataclass(frozen=True, eq=False)

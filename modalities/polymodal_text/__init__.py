@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_text.byte_pairs import learn_byte_pairs, load_byte_pairs
     from polymodal_text.plain import text_of
@@ -62,7 +62,7 @@ def polymodal_register(registry: "Registry") -> None:
     )
     registry.encoder(
         "transformer",
-        "polymodal.transformer_encoder:TransformerEncoder",
+        "polymodal:TransformerEncoder",
         "packed transformer over token ids",
     )
     registry.encoder(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from polymodal.component import FilePath
+from polymodal import FilePath
 from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
 
 BYTES = 256

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from polymodal import DataError, Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
-from polymodal.containment import contained
-from polymodal.errors import nearest
+from polymodal import (
+    DataError,
+    Layout,
+    Tokenizer,
+    Tokens,
+    TokenSpec,
+    UnreadableError,
+    contained,
+    nearest,
+)
 from polymodal_text.hub import one_line, special_ids
 
 with contained("TOKENIZERS_PARALLELISM"):  # open_clip turns it off for every tokenizer

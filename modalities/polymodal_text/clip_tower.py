@@ -8,9 +8,19 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from polymodal import NO_TAPS, DataError, Encoded, Encoder, FromRun, Layout, Taps, Tokens, TokenSpec
-from polymodal.containment import contained
-from polymodal.errors import nearest
+from polymodal import (
+    NO_TAPS,
+    DataError,
+    Encoded,
+    Encoder,
+    FromRun,
+    Layout,
+    Taps,
+    Tokens,
+    TokenSpec,
+    contained,
+    nearest,
+)
 from polymodal_text.clip_tokenizer import model_config
 from polymodal_text.hub import one_line
 

@@ -11,10 +11,20 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from polymodal import NO_TAPS, DataError, Encoded, Encoder, FromRun, Layout, Taps, Tokens, TokenSpec
-from polymodal.containment import contained
-from polymodal.errors import nearest
-from polymodal.tokens import segment_mean
+from polymodal import (
+    NO_TAPS,
+    DataError,
+    Encoded,
+    Encoder,
+    FromRun,
+    Layout,
+    Taps,
+    Tokens,
+    TokenSpec,
+    contained,
+    nearest,
+    segment_mean,
+)
 from polymodal_text.hub import one_line
 
 Pool = Literal["mean", "first", "last", "pooler"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from polymodal.component import FilePath
+from polymodal import FilePath
 from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
 
 INSIDE = "##"  # what a piece inside a word begins with

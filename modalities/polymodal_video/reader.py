@@ -12,8 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from polymodal import UnreadableError
-from polymodal.tokenizer import Reader
+from polymodal import Reader, UnreadableError
 from polymodal_video.clip import SLACK, Clip, Span, clip_of_array, no_frames
 
 

@@ -7,9 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.layout import Layout
-from polymodal.positions import Rotation
-from polymodal.transformer import EPSILON, Block, Maps, Point, SelfAttention, Surroundings
+from polymodal import EPSILON, Block, Layout, Maps, Point, Rotation, SelfAttention, Surroundings
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,17 @@
 import torch
 from torch import nn
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded, Tokens, segment_mean
+from polymodal import (
+    NO_TAPS,
+    Encoded,
+    Encoder,
+    FromRun,
+    Layout,
+    Taps,
+    Tokens,
+    TokenSpec,
+    segment_mean,
+)
 from polymodal_video.space_time import by_time
 from polymodal_vision import PatchSpec, TimmTower, frames_of_rows
 

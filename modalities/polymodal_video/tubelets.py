@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from polymodal import UnreadableError
-from polymodal.layout import Layout
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokenizer, Tokens, UnreadableError
 from polymodal_video.clip import Clip
 from polymodal_video.sampling import Sampling, frame_indices
 from polymodal_vision import (

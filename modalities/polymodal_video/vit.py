@@ -4,11 +4,22 @@ from typing import Literal
 
 from torch import nn
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import Activation, Block, Checkpointing
-from polymodal.transformer_encoder import Pool, PositionChoice, SizeName, TransformerEncoder
+from polymodal import (
+    NO_TAPS,
+    Activation,
+    Block,
+    Checkpointing,
+    Encoded,
+    Encoder,
+    FromRun,
+    Pool,
+    PositionChoice,
+    SizeName,
+    Taps,
+    Tokens,
+    TokenSpec,
+    TransformerEncoder,
+)
 from polymodal_video.space_time import SpaceTimeBlock
 
 SpaceTime = Literal["joint", "divided"]

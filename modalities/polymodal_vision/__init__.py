@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_vision.augmentation import Augmentation
     from polymodal_vision.framing import Framing, whole_patches
@@ -76,9 +76,7 @@ def polymodal_register(registry: "Registry") -> None:
         "polymodal_vision.region_encoder:RegionEncoder",
         "features and boxes, each projected and normalised, added up; blocks if asked",
     )
-    registry.encoder(
-        "vit", "polymodal.transformer_encoder:TransformerEncoder", "packed Vision Transformer"
-    )
+    registry.encoder("vit", "polymodal:TransformerEncoder", "packed Vision Transformer")
     registry.encoder(
         "timm", "polymodal_vision.timm_encoder:TimmEncoder", "any timm model, trained or not"
     )

@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from polymodal.errors import nearest
+from polymodal import nearest
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as Pillow
 

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from polymodal import UnreadableError
-from polymodal.tokenizer import Reader
+from polymodal import Reader, UnreadableError
 
 Picture = UInt8[np.ndarray, "height width 3"]
 _LIMIT = threading.Lock()

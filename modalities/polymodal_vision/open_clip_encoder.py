@@ -1,6 +1,6 @@
 """The visual tower of any open_clip model as the encoder of images."""
 
-from polymodal.component import FromRun, TokenSpec
+from polymodal import FromRun, TokenSpec
 from polymodal_vision.open_clip_tower import OpenClipTower, statistics
 from polymodal_vision.patching import PatchSpec
 from polymodal_vision.tower import TowerEncoder, check_statistics, image_grid

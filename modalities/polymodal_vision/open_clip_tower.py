@@ -8,10 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal import DataError
-from polymodal.containment import contained
-from polymodal.encoder import Taps
-from polymodal.errors import nearest
+from polymodal import DataError, Taps, contained, nearest
 from polymodal_vision.patching import MeanStd
 from polymodal_vision.timm_tower import as_maps, dense_head, depths, download_failed
 from polymodal_vision.tower import Seen, Tower, by_depth

@@ -9,9 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from polymodal.layout import Layout
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokenizer, Tokens
 from polymodal_vision.augmentation import Augmentation, Changes
 from polymodal_vision.batch_augmentation import change_each, drawn_rows
 from polymodal_vision.framing import Framing, whole_patches

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from polymodal.component import TokenSpec
+from polymodal import TokenSpec
 
 Normalization = Literal["imagenet", "clip", "half", "none"]
 MeanStd = tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -5,10 +5,18 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import EPSILON, Norm, Transformer
+from polymodal import (
+    EPSILON,
+    NO_TAPS,
+    Encoded,
+    Encoder,
+    FromRun,
+    Norm,
+    Taps,
+    Tokens,
+    TokenSpec,
+    Transformer,
+)
 
 
 class RegionStem(nn.Module):

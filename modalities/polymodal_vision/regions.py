@@ -10,11 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
-from polymodal.component import TokenSpec
-from polymodal.errors import UnreadableError
-from polymodal.layout import Layout
-from polymodal.tokenizer import Reader, Tokenizer
-from polymodal.tokens import Tokens
+from polymodal import Layout, Reader, Tokenizer, Tokens, TokenSpec, UnreadableError
 
 BOX_NUMBERS = 7
 CLASSES = "classes"

@@ -1,6 +1,6 @@
 """Any timm model as the encoder of images."""
 
-from polymodal.component import FromRun, TokenSpec
+from polymodal import FromRun, TokenSpec
 from polymodal_vision.patching import PatchSpec
 from polymodal_vision.timm_tower import TimmTower
 from polymodal_vision.tower import TowerEncoder, image_grid

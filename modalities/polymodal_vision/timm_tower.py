@@ -12,9 +12,7 @@ from timm.models import load_state_dict
 from timm.models._manipulate import group_parameters
 from torch import Tensor, nn
 
-from polymodal import DataError
-from polymodal.encoder import Taps
-from polymodal.errors import nearest
+from polymodal import DataError, Taps, nearest
 from polymodal_vision.patching import MeanStd, PatchSpec
 from polymodal_vision.tower import Seen, Tower, by_depth, check_statistics
 

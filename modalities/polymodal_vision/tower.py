@@ -10,10 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from polymodal.component import TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded, Tokens
+from polymodal import NO_TAPS, Encoded, Encoder, Layout, Taps, Tokens, TokenSpec
 from polymodal_vision.patching import STATISTICS, MeanStd, PatchSpec, frames_of_rows
 
 

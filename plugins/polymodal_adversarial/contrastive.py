@@ -6,10 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, ObjectiveName, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Comparison, Loss
-from polymodal.step import Step
+from polymodal import (
+    Comparison,
+    FromRun,
+    Loss,
+    Need,
+    ObjectiveName,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+)
 from polymodal_adversarial.disturbance import single
 from polymodal_adversarial.neighbours import Neighbours
 from polymodal_contrastive import nt_xent

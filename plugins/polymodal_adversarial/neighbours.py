@@ -7,10 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import Need, StreamInfo
-from polymodal.model import PretrainingModel
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Need, PretrainingModel, Step, StreamInfo
 from polymodal_adversarial.disturbance import single, worst_direction
 
 

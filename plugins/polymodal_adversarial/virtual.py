@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from polymodal.component import FromRun, Need, ObjectiveName, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import (
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    ObjectiveName,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+)
 from polymodal_adversarial.disturbance import symmetric_divergence
 from polymodal_adversarial.neighbours import Neighbours
 

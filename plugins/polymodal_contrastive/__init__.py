@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_contrastive.losses import info_nce, siglip_loss
     from polymodal_contrastive.projectors import BatchNorm, projector

@@ -8,10 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Comparison, Loss
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import Comparison, Encoded, FromRun, Loss, Need, Step, StreamInfo, StreamName
 from polymodal_contrastive.losses import info_nce
 from polymodal_contrastive.pairs import (
     HeadKind,

@@ -7,11 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.noise import hash_words
-from polymodal.objective import Loss
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import (
+    Encoded,
+    FieldName,
+    FromRun,
+    Loss,
+    ModuleName,
+    Need,
+    Step,
+    StreamInfo,
+    StreamName,
+    hash_words,
+)
 from polymodal_contrastive.scoring import PairObjective
 from polymodal_contrastive.transport import Partners, aligned, alignment, check_transport
 

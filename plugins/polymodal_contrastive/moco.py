@@ -7,12 +7,19 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective, View
-from polymodal.schedule import cosine
-from polymodal.step import Step
-from polymodal.teacher import Teacher
+from polymodal import (
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Teacher,
+    View,
+    cosine,
+)
 from polymodal_contrastive.losses import info_nce, single
 from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projectors import projector

@@ -11,12 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import Need, StreamInfo
-from polymodal.distributed import rank
-from polymodal.errors import nearest
-from polymodal.noise import hash_words, mix
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import Need, Step, StreamInfo, Tokens, hash_words, mix, nearest, rank
 from polymodal_contrastive.losses import single
 
 HeadKind = Literal["linear", "mlp", "none"]

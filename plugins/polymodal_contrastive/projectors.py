@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.distributed import gather_rows
+from polymodal import gather_rows
 from polymodal_contrastive.losses import single
 
 Activation = Literal["relu", "prelu", "elu"]

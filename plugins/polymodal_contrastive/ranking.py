@@ -5,10 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from polymodal.component import FromRun, ModuleName, StreamInfo, StreamName
-from polymodal.noise import hash_words
-from polymodal.objective import Loss
-from polymodal.step import Step
+from polymodal import FromRun, Loss, ModuleName, Step, StreamInfo, StreamName, hash_words
 from polymodal_contrastive.matching import repaired
 from polymodal_contrastive.scoring import PairObjective
 

@@ -7,10 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective, View
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import Encoded, FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, View
 from polymodal_contrastive.losses import single
 from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projectors import projector

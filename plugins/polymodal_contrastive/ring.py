@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal.distributed import rank, world_size
+from polymodal import rank, world_size
 from polymodal_contrastive.losses import Correct, single, tile_rows
 
 

@@ -6,11 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import Need, StreamInfo
-from polymodal.model import PretrainingModel
-from polymodal.objective import Objective
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Need, Objective, PretrainingModel, Step, StreamInfo
 from polymodal_contrastive.losses import single
 from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
 from polymodal_fusion import check_fusion, fuse

@@ -8,11 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.distributed import world_size
-from polymodal.objective import Comparison, Loss
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import (
+    Comparison,
+    Encoded,
+    FromRun,
+    Loss,
+    Need,
+    Step,
+    StreamInfo,
+    StreamName,
+    world_size,
+)
 from polymodal_contrastive.losses import siglip_loss
 from polymodal_contrastive.pairs import (
     HeadKind,

@@ -8,10 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Comparison, Loss, View
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import Comparison, Encoded, FromRun, Loss, Need, Step, StreamInfo, StreamName, View
 from polymodal_contrastive.losses import info_nce, single
 from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projectors import projector

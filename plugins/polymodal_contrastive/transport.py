@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Layout
 from polymodal_contrastive.losses import single
 
 Partners = Sequence[Sequence[int]] | None

@@ -7,12 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import Need, StreamInfo
-from polymodal.errors import DataError
-from polymodal.evaluation import Each
-from polymodal.objective import View
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
+from polymodal import DataError, Each, Encoded, Need, Step, StreamInfo, Tokens, View
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from polymodal.component import FilePath
-from polymodal.files import find_files
+from polymodal import FilePath, find_files
 from polymodal_data.columns import Columns
 from polymodal_data.lines import text_lines
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records

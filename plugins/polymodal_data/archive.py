@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import DataError, UnreadableError
+from polymodal import DataError, UnreadableError
 from polymodal_data.files import fingerprint
 
 IN_MEMORY = 64 * 2**20  # bytes up to which an unpacked tar stays in memory

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_data.lines import stray_byte, text_lines
 
 _MOST_LINES = 10_000  # of one record; a quote open for longer was never meant to be one

@@ -5,9 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from polymodal.component import FolderPath
-from polymodal.errors import DataError
-from polymodal.files import find_folder
+from polymodal import DataError, FolderPath, find_folder
 from polymodal_data.columns import Columns
 from polymodal_data.metadata import MEDIA, NAMES, is_text, joined
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import DataError, nearest
+from polymodal import DataError, nearest
 from polymodal_data.stored import StoredRows, StoredSource
 
 _SPLITS = {"validation": "validation", "valid": "validation", "val": "validation",

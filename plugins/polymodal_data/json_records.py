@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_data.delimited import Unreadable
 from polymodal_data.lines import stray_byte, text_lines
 

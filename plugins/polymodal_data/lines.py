@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from polymodal.errors import DataError, UnreadableError
+from polymodal import DataError, UnreadableError
 
 _STRAY = re.compile("[\udc80-\udcff]")  # how surrogateescape shows a byte that is not text
 _ENCODINGS = re.compile(r"utf-?(16|32)", re.IGNORECASE)

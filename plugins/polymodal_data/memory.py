@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from polymodal.source import Sample, Source
+from polymodal import Sample, Source
 
 
 class Memory(Source):

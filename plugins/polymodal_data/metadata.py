@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from polymodal.errors import DataError, nearest
+from polymodal import DataError, nearest
 from polymodal_data.delimited import Unreadable
 from polymodal_data.files import extension
 from polymodal_data.stored import Record

@@ -16,8 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 
-from polymodal.errors import UnreadableError
-from polymodal.source import Sample, Source
+from polymodal import Sample, Source, UnreadableError
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
 from polymodal_data.files import fingerprint

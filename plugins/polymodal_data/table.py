@@ -8,9 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polymodal.component import FilePath
-from polymodal.errors import DataError, UnreadableError, nearest
-from polymodal.files import find_files
+from polymodal import DataError, FilePath, UnreadableError, find_files, nearest
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable, read_delimited
 from polymodal_data.files import extension

@@ -8,9 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from polymodal.component import FilePath
-from polymodal.errors import DataError
-from polymodal.files import find_files
+from polymodal import DataError, FilePath, find_files
 from polymodal_data.archive import Archive, Member
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable

@@ -5,9 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from polymodal.component import FilePath
-from polymodal.errors import UnreadableError
-from polymodal.files import find_files
+from polymodal import FilePath, UnreadableError, find_files
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
 from polymodal_data.lines import check_encoding, stray_byte, text_lines

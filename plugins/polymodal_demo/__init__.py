@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
 
 polymodal_interface = 1

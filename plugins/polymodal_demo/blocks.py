@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.source import Sample, Source
+from polymodal import Sample, Source
 from polymodal_graph import PART_FIELDS, Graph, LargeGraph, check_held, grown_parts
 
 

@@ -4,8 +4,7 @@ import re
 from functools import cached_property
 from typing import Any
 
-from polymodal.plugins import installed
-from polymodal.source import Sample, Source
+from polymodal import Sample, Source, installed
 
 FAMILIES = {
     "concurrency": ("asyncio", "concurrent", "multiprocessing", "subprocess", "threading", "queue"),

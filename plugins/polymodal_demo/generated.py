@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from polymodal.source import Sample, Source
+from polymodal import Sample, Source
 
 Item = TypeVar("Item")
 

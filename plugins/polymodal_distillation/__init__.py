@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.plugins import Registry
+    from polymodal import Registry
     from polymodal.testing import Example
     from polymodal_distillation.heads import Centre, Heads
     from polymodal_distillation.losses import patch_loss, view_loss

@@ -6,12 +6,19 @@ from typing import Literal
 import torch
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective, View
-from polymodal.schedule import cosine
-from polymodal.step import Step
-from polymodal.teacher import Teacher
+from polymodal import (
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Teacher,
+    View,
+    cosine,
+)
 from polymodal_contrastive import Views, projector
 from polymodal_masking import scaled_cosine_error
 

@@ -7,11 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import Need, StreamInfo
-from polymodal.model import PretrainingModel
-from polymodal.objective import View
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
+from polymodal import Encoded, Need, PretrainingModel, Step, StreamInfo, Tokens, View
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 
 import torch
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective, View
-from polymodal.step import Step
-from polymodal.teacher import Teacher
-from polymodal.tokens import Tokens
+from polymodal import (
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Teacher,
+    Tokens,
+    View,
+)
 from polymodal_distillation.crops import Crops, by_view
 from polymodal_distillation.heads import Heads
 from polymodal_distillation.losses import entropy, view_loss

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.distributed import sum_over_ranks
-from polymodal.teacher import Teacher
+from polymodal import Teacher, sum_over_ranks
 from polymodal_contrastive import BatchNorm
 
 

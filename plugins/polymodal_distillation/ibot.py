@@ -8,13 +8,21 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective, View
-from polymodal.step import Step
-from polymodal.teacher import Teacher
-from polymodal.tokens import Tokens, segment_mean
+from polymodal import (
+    FromRun,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Teacher,
+    Tokens,
+    View,
+    segment_mean,
+)
 from polymodal_distillation.crops import Crops, by_view
 from polymodal_distillation.heads import Heads
 from polymodal_distillation.losses import entropy, patch_loss, view_loss

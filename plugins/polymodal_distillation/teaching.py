@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from polymodal.schedule import cosine
-from polymodal.step import Step
+from polymodal import Step, cosine
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sklearn.metrics import accuracy_score, f1_score
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import Evaluation, FieldName, Need, ObjectiveName, Probe, Score, SourceName, Split
 from polymodal_evaluation.predicted import predicted
 from polymodal_evaluation.rows import class_names
 

@@ -6,9 +6,19 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.errors import DataError
-from polymodal.evaluation import Each, Evaluation, Probe, Score, Split
+from polymodal import (
+    DataError,
+    Each,
+    Evaluation,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+)
 from polymodal_evaluation.rows import SPLITS, class_names, labelled
 
 

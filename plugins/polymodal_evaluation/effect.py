@@ -6,10 +6,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from polymodal import load
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.errors import DataError
-from polymodal.evaluation import Evaluation, Features, Probe, Score, Split
+from polymodal import (
+    DataError,
+    Evaluation,
+    Features,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+    load,
+)
 from polymodal_evaluation.rows import field_of, is_missing
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
-from polymodal.errors import DataError
+from polymodal import DataError
 
 Part = tuple[np.ndarray, np.ndarray]  # rows to fit on, rows to score
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from polymodal.component import Need, ObjectiveName, SourceName
-from polymodal.errors import DataError
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import DataError, Evaluation, Need, ObjectiveName, Probe, Score, SourceName, Split
 
 
 class HeldOut(Evaluation):

@@ -5,8 +5,17 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import (
+    Evaluation,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+)
 from polymodal_evaluation.rows import class_names, labelled, majority_share
 
 

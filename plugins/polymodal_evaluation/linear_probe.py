@@ -11,9 +11,19 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.errors import DataError
-from polymodal.evaluation import Each, Evaluation, Probe, Score, Split
+from polymodal import (
+    DataError,
+    Each,
+    Evaluation,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+)
 from polymodal_evaluation.folds import check_folds, fold_parts
 from polymodal_evaluation.rows import SPLITS, Labelled, class_names, labelled, majority_share
 

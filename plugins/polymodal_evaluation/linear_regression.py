@@ -8,9 +8,18 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.errors import DataError
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import (
+    DataError,
+    Evaluation,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+)
 from polymodal_evaluation.folds import check_folds, fold_parts
 from polymodal_evaluation.rows import SPLITS, Labelled, labelled
 

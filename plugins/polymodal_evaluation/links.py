@@ -13,9 +13,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.component import FieldName, Need, SourceName, StreamName
-from polymodal.errors import DataError
-from polymodal.evaluation import Evaluation, Probe, Score
+from polymodal import DataError, Evaluation, FieldName, Need, Probe, Score, SourceName, StreamName
 from polymodal_evaluation.rows import field_of, finite, read_splits
 
 Scorer = Literal["dot", "linear", "mlp"]

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from polymodal.errors import DataError
-from polymodal.evaluation import Probe, Split
+from polymodal import DataError, Probe, Split
 from polymodal_evaluation.rows import field_of, is_missing
 
 

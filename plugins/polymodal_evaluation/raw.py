@@ -1,8 +1,6 @@
 """Raw values as vectors: the control that a trained encoder has to beat."""
 
-from polymodal.component import FromRun, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.tokens import Encoded, Tokens
+from polymodal import NO_TAPS, Encoded, Encoder, FromRun, Taps, Tokens, TokenSpec
 
 
 class Raw(Encoder):

@@ -6,9 +6,18 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.errors import DataError
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import (
+    DataError,
+    Evaluation,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+)
 from polymodal_evaluation.rows import (
     SPLITS,
     TIE,

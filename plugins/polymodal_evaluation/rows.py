@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from polymodal.errors import DataError, nearest
-from polymodal.evaluation import Each, Features, Probe, Split
+from polymodal import DataError, Each, Features, Probe, Split, nearest
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIE = 1e-10  # cosines of equal vectors differ by rounding alone

@@ -6,8 +6,7 @@ from typing import Literal
 
 from sacrebleu.metrics import BLEU
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import Evaluation, FieldName, Need, ObjectiveName, Probe, Score, SourceName, Split
 from polymodal_evaluation.predicted import predicted
 
 

@@ -5,9 +5,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
-from polymodal.errors import DataError, UnreadableError
-from polymodal.evaluation import Evaluation, Probe, Score, Split
+from polymodal import (
+    DataError,
+    Evaluation,
+    FieldName,
+    Need,
+    ObjectiveName,
+    Probe,
+    Score,
+    SourceName,
+    Split,
+    StreamName,
+    UnreadableError,
+)
 from polymodal_evaluation.rows import (
     TIE,
     Labelled,

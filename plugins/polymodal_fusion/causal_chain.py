@@ -2,10 +2,19 @@
 
 from collections.abc import Mapping
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import NO_TAPS, Fusion, Taps
-from polymodal.tokens import Encoded, segment_mean
-from polymodal.transformer import Checkpointing, Transformer
+from polymodal import (
+    NO_TAPS,
+    Checkpointing,
+    Encoded,
+    FromRun,
+    Fusion,
+    Need,
+    StreamInfo,
+    StreamName,
+    Taps,
+    Transformer,
+    segment_mean,
+)
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 

@@ -5,10 +5,18 @@ from typing import Literal
 
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import NO_TAPS, Fusion, Taps
-from polymodal.tokens import Encoded
-from polymodal.transformer import Checkpointing, Transformer
+from polymodal import (
+    NO_TAPS,
+    Checkpointing,
+    Encoded,
+    FromRun,
+    Fusion,
+    Need,
+    StreamInfo,
+    StreamName,
+    Taps,
+    Transformer,
+)
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 

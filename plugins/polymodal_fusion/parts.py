@@ -6,11 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from polymodal.component import StreamInfo
-from polymodal.encoder import Fusion
-from polymodal.errors import nearest
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Fusion, Layout, StreamInfo, nearest
 
 
 def check_fusion(fusion: nn.Module, streams: Sequence[str], *, width: int) -> None:

@@ -7,11 +7,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import NO_TAPS, Fusion, Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded
-from polymodal.transformer import EPSILON, Checkpointing, Norm, Transformer
+from polymodal import (
+    EPSILON,
+    NO_TAPS,
+    Checkpointing,
+    Encoded,
+    FromRun,
+    Fusion,
+    Layout,
+    Need,
+    Norm,
+    StreamInfo,
+    StreamName,
+    Taps,
+    Transformer,
+)
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
 

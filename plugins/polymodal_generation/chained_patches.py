@@ -8,13 +8,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.encoder import Fusion
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import (
+    Encoded,
+    FromRun,
+    Fusion,
+    Layout,
+    Loss,
+    ModuleName,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+)
 from polymodal_fusion import fuse
 from polymodal_generation.next_patch import regression_loss, value_head
 from polymodal_generation.shift import check_rows

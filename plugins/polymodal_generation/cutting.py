@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal.layout import Layout
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokens
 
 
 def sentinel_ids(special: Mapping[str, int]) -> list[int]:

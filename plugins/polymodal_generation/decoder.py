@@ -7,16 +7,27 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import NO_TAPS, Fusion, Taps
-from polymodal.errors import DataError, nearest
-from polymodal.frequencies import Frequencies
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import Activation, Norm, Transformer
+from polymodal import (
+    NO_TAPS,
+    Activation,
+    DataError,
+    Encoded,
+    Frequencies,
+    FromRun,
+    Fusion,
+    Layout,
+    Loss,
+    Need,
+    Norm,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Taps,
+    Tokens,
+    Transformer,
+    nearest,
+)
 from polymodal_fusion import check_parts, check_streams, default_heads
 
 

@@ -5,12 +5,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.frequencies import Frequencies
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import (
+    Frequencies,
+    FromRun,
+    Loss,
+    ModuleName,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+)
 from polymodal_generation.cutting import cut_out, hidden_spans, hidden_units, sentinel_ids
 from polymodal_generation.decoder import Decoder, decoder_of, written_loss
 

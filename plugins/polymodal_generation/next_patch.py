@@ -8,9 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName
 from polymodal_generation.shift import check_rows, followed, followed_count
 from polymodal_masking import normalized
 

@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName
 from polymodal_generation.shift import check_rows, followed, followed_count
 
 

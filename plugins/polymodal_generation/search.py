@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.layout import Layout
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokens
 
 Score = Callable[[Tokens], Float[Tensor, "segment vocabulary"]]
 

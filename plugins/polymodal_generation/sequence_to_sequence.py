@@ -4,13 +4,21 @@ from collections.abc import Mapping
 
 import torch
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.frequencies import Frequencies
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective, Predicted
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import (
+    Frequencies,
+    FromRun,
+    Layout,
+    Loss,
+    ModuleName,
+    Need,
+    Objective,
+    Predicted,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+)
 from polymodal_generation.decoder import Decoder, decoder_of, written_loss
 from polymodal_generation.search import beam_search
 from polymodal_generation.shift import followed, followed_count

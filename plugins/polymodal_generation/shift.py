@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from polymodal.layout import Layout, ranges
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Layout, ranges
 
 
 def followed(layout: Layout) -> Int[Tensor, " row"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal.tokens import Tokens
+from polymodal import Tokens
 from polymodal_masking.choice import Choice, choose, hidden_counts
 
 Amount = Literal["double", "ratio"]

@@ -14,9 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout, ranges
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokens, TokenSpec, ranges
 
 Rounding = Literal["nearest", "down", "up"]
 

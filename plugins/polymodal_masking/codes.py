@@ -7,12 +7,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FilePath, FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.distributed import gather_rows, world_size
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import (
+    FilePath,
+    FromRun,
+    Loss,
+    ModuleName,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+    gather_rows,
+    world_size,
+)
 from polymodal_masking.choice import Choice, Rounding, check_ratio
 from polymodal_masking.context import Context, at
 from polymodal_masking.losses import normalized, token_loss

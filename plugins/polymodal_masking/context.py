@@ -6,11 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal.component import Need, StreamInfo
-from polymodal.errors import nearest
-from polymodal.model import PretrainingModel
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
+from polymodal import Encoded, Need, PretrainingModel, Step, StreamInfo, Tokens, nearest
 from polymodal_fusion import check_fusion, fuse
 
 

@@ -8,15 +8,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import NO_TAPS, Taps
-from polymodal.errors import nearest
-from polymodal.layout import Layout
-from polymodal.objective import Loss, Objective
-from polymodal.positions import Positions
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import EPSILON, Hidden, Transformer
+from polymodal import (
+    EPSILON,
+    NO_TAPS,
+    Encoded,
+    FromRun,
+    Hidden,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    Positions,
+    Step,
+    StreamInfo,
+    StreamName,
+    Taps,
+    Tokens,
+    Transformer,
+    nearest,
+)
 from polymodal_masking.choice import Choice, Rounding, check_ratio
 from polymodal_masking.context import Context
 from polymodal_masking.losses import Distance, normalized, patch_loss

@@ -7,12 +7,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import Taps
-from polymodal.layout import Layout
-from polymodal.noise import hash_words, mix
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import (
+    FromRun,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    Step,
+    StreamInfo,
+    StreamName,
+    Taps,
+    hash_words,
+    mix,
+)
 from polymodal_masking.choice import check_ratio
 from polymodal_masking.context import Context, at
 from polymodal_masking.pairs import PairScore, Score, pair_loss

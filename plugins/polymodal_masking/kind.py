@@ -6,11 +6,17 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.frequencies import Frequencies
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import (
+    Frequencies,
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+)
 from polymodal_masking.context import at
 
 

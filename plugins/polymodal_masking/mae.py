@@ -5,13 +5,20 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.layout import Layout
-from polymodal.objective import Loss, Objective
-from polymodal.positions import Positions
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import Transformer
+from polymodal import (
+    Encoded,
+    FromRun,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    Positions,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+    Transformer,
+)
 from polymodal_masking.choice import Choice, Rounding, check_ratio, choose
 from polymodal_masking.context import Context
 from polymodal_masking.losses import Distance, normalized, patch_loss

@@ -9,14 +9,22 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.layout import Layout
-from polymodal.merging import MergingEncoder, windows
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import Transformer
+from polymodal import (
+    Encoded,
+    FromRun,
+    Layout,
+    Loss,
+    MergingEncoder,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+    Transformer,
+    windows,
+)
 from polymodal_masking.choice import choose, hideable
 
 Normalization = Literal["bases", "tokens"]

@@ -7,11 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.errors import nearest
-from polymodal.layout import Layout
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import FromRun, Layout, Loss, Need, Objective, Step, StreamInfo, StreamName, nearest
 from polymodal_masking.choice import check_ratio, choose, hidden_counts
 from polymodal_masking.context import Context, at
 from polymodal_masking.edges import edge_noise, without_edges

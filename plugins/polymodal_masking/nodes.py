@@ -8,13 +8,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.teacher import Teacher
-from polymodal.tokens import Encoded, Tokens
+from polymodal import (
+    Encoded,
+    FromRun,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Teacher,
+    Tokens,
+)
 from polymodal_masking.choice import Choice, check_ratio, choose, hidden_counts
 from polymodal_masking.context import Context, at
 from polymodal_masking.losses import patch_loss, scaled_cosine_error

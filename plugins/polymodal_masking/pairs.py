@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal.objective import Loss
+from polymodal import Loss
 
 Score = Literal["dot", "scaled", "mlp"]
 

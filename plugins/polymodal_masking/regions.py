@@ -7,11 +7,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import (
+    FromRun,
+    Loss,
+    ModuleName,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+)
 from polymodal_masking.choice import Choice, check_ratio, choose_each
 from polymodal_masking.context import Context, at
 from polymodal_masking.losses import (

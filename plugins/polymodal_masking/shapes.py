@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from polymodal.component import StreamInfo
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import Step, StreamInfo, Tokens
 from polymodal_masking.choice import (
     Choice,
     Rounding,

@@ -8,12 +8,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
-from polymodal.frequencies import Frequencies
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens
+from polymodal import (
+    Encoded,
+    FieldName,
+    Frequencies,
+    FromRun,
+    Loss,
+    ModuleName,
+    Need,
+    Objective,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+)
 from polymodal_masking.balance import Amount, choose_balanced
 from polymodal_masking.choice import (
     check_ratio,

@@ -6,9 +6,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from polymodal.component import TokenSpec
-from polymodal.errors import DataError
-from polymodal.tokens import Tokens
+from polymodal import DataError, Tokens, TokenSpec
 
 
 def ordinary(tokens: Tokens, spec: TokenSpec) -> Bool[Tensor, " token"]:

@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.objective import Loss, Objective, View
-from polymodal.step import Step
+from polymodal import FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, View
 
 TURNS = 4
 

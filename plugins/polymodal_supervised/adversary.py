@@ -9,10 +9,19 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
-from polymodal.component import FieldName, FromRun, Need, ObjectiveName, StreamInfo, StreamName
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective, Phase
-from polymodal.step import Step
+from polymodal import (
+    FieldName,
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    ObjectiveName,
+    Phase,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    StreamName,
+)
 from polymodal_contrastive import BatchNorm
 from polymodal_supervised.concept import ConceptReader, scored
 from polymodal_supervised.labels import head

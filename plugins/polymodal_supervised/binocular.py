@@ -5,10 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import Taps
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import FieldName, FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, Taps
 from polymodal_masking import cross_decoder
 from polymodal_supervised.labels import labelled
 from polymodal_supervised.readout import Distance, Readout

@@ -8,13 +8,22 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
-from polymodal.distributed import gather_rows
-from polymodal.errors import DataError, nearest
-from polymodal.noise import hash_words
-from polymodal.objective import Loss, Objective, Predicted
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import (
+    DataError,
+    Encoded,
+    FieldName,
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    Predicted,
+    Step,
+    StreamInfo,
+    StreamName,
+    gather_rows,
+    hash_words,
+    nearest,
+)
 from polymodal_contrastive import BatchNorm
 from polymodal_supervised.labels import head, labelled
 from polymodal_supervised.pooling import AttentionPooling

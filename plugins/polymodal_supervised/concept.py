@@ -9,18 +9,19 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import (
+from polymodal import (
+    Encoded,
     FieldName,
     FromRun,
+    Loss,
     Need,
+    Objective,
     ObjectiveName,
+    PretrainingModel,
+    Step,
     StreamInfo,
     StreamName,
 )
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Encoded
 from polymodal_masking import Masked, MaskedTokens, at, word_numbers
 from polymodal_supervised.classification import Names
 from polymodal_supervised.labels import head, is_absent

@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
-from polymodal.encoder import Taps
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal import FieldName, FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, Taps
 from polymodal_supervised.labels import labelled
 from polymodal_supervised.readout import Distance, Readout
 

@@ -6,12 +6,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polymodal.component import FromRun, Need, StreamInfo, StreamName
-from polymodal.errors import nearest
-from polymodal.layout import Layout
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Tokens
+from polymodal import (
+    FromRun,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    Step,
+    StreamInfo,
+    StreamName,
+    Tokens,
+    nearest,
+)
 from polymodal_masking import at, draw_others, edge_noise, pair_loss
 
 

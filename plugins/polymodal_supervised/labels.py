@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from polymodal.step import Step
+from polymodal import Step
 
 
 def labelled(step: Step, stream: str, field: str) -> dict[int, Any]:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.tokens import Encoded
+from polymodal import Encoded
 
 
 class AttentionPooling(nn.Module):

@@ -9,11 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal.errors import DataError
-from polymodal.layout import Layout
-from polymodal.objective import Loss
-from polymodal.tokens import segment_mean
-from polymodal.transformer import EPSILON
+from polymodal import EPSILON, DataError, Layout, Loss, segment_mean
 from polymodal_supervised.labels import head
 
 Distance = Literal["mse", "l1", "smooth_l1"]

@@ -9,11 +9,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal.component import FieldName, FromRun, Need, StreamInfo, StreamName
-from polymodal.errors import DataError
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
-from polymodal.tokens import Encoded
+from polymodal import (
+    DataError,
+    Encoded,
+    FieldName,
+    FromRun,
+    Loss,
+    Need,
+    Objective,
+    Step,
+    StreamInfo,
+    StreamName,
+)
 from polymodal_supervised.labels import head, labelled
 
 Distance = Literal["mse", "l1", "smooth_l1"]

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from polymodal.method import Tracker
+from polymodal import Tracker
 from polymodal_tracking.names import plain_name
 
 _BATCH = 100  # parameters that one call may carry

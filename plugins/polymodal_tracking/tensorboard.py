@@ -8,7 +8,7 @@ import tensorboard  # noqa: F401  # torch's own error hides which package is mis
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from polymodal.method import Tracker
+from polymodal import Tracker
 from polymodal_tracking.names import plain_name
 
 

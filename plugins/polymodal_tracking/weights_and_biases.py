@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import wandb
 
-from polymodal.method import Tracker
+from polymodal import Tracker
 
 
 class WeightsAndBiases(Tracker):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.plugins import Plugins
+from polymodal.plugins.plugins import Plugins
 
 
 @pytest.fixture(scope="session")

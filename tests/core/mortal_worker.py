@@ -19,11 +19,11 @@ import sensor_plugin
 import torch
 import torch._dynamo  # with their first optimiser all runs would, for a second each
 
-from polymodal.build import Builder
-from polymodal.checkpoint import save_checkpoint
-from polymodal.config import check_config
-from polymodal.plugins import Plugins
-from polymodal.train import Training
+from polymodal.config.config import check_config
+from polymodal.plugins.plugins import Plugins
+from polymodal.runs.build import Builder
+from polymodal.training.checkpoint import save_checkpoint
+from polymodal.training.train import Training
 
 CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir"}
 

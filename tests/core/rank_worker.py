@@ -17,17 +17,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from polymodal import Encoded, Loss, Need, Objective, Teacher
-from polymodal.batch import Batch
-from polymodal.config import Config
-from polymodal.distributed import gather_rows, is_shard, rank, sum_over_ranks, world_size
-from polymodal.model import PretrainingModel
-from polymodal.objective import Phase
-from polymodal.optimization import Optimization
-from polymodal.parallel import processes
-from polymodal.plugins import installed
-from polymodal.step import Step
+from polymodal.config.config import Config
+from polymodal.ground.distributed import gather_rows, is_shard, rank, sum_over_ranks, world_size
+from polymodal.interfaces.objective import Phase
+from polymodal.interfaces.step import Step
+from polymodal.model.model import PretrainingModel
+from polymodal.nn.transformer import Transformer
+from polymodal.packed.batch import Batch
+from polymodal.plugins.plugins import installed
 from polymodal.testing.toys import TOY_STREAMS, take, toy_batch, toy_info
-from polymodal.transformer import Transformer
+from polymodal.training.optimization import Optimization
+from polymodal.training.parallel import processes
 
 STREAMS = ("patches", "words", "causal_words")
 SAMPLES = 8

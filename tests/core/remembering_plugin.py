@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from polymodal import Loss, Need, Objective, Teacher, hookimpl
-from polymodal.component import FromRun, StreamInfo
-from polymodal.objective import Phase
-from polymodal.plugins import Registry
+from polymodal.interfaces.component import FromRun, StreamInfo
+from polymodal.interfaces.objective import Phase
+from polymodal.plugins.plugins import Registry
 
 polymodal_interface = 1
 QUEUE, GUESSES = 6, 4

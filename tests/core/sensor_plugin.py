@@ -12,8 +12,8 @@ from polymodal import (
     UnreadableError,
     hookimpl,
 )
-from polymodal.layout import Layout
-from polymodal.plugins import Registry
+from polymodal.packed.layout import Layout
+from polymodal.plugins.plugins import Registry
 
 polymodal_interface = 1
 
@@ -74,4 +74,4 @@ def polymodal_register(registry: Registry) -> None:
     registry.reader("signal", f"{here}:Signal")
     registry.tokenizer("windows", f"{here}:Windows")
     registry.source("waves", f"{here}:Waves")
-    registry.encoder("transformer", "polymodal.transformer_encoder:TransformerEncoder")
+    registry.encoder("transformer", "polymodal:TransformerEncoder")

@@ -29,11 +29,10 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from polymodal import ConfigError
-from polymodal.config import Config, StreamConfig, read_config
-from polymodal.planning import make_plan
-from polymodal.plugins import installed
-from polymodal.train import Training
+from polymodal import Config, ConfigError, installed, read_config
+from polymodal.commands.planning import make_plan
+from polymodal.config.config import StreamConfig
+from polymodal.training.train import Training
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -173,7 +172,7 @@ def own_environment(tmp_path_factory):
     here = sysconfig.get_path("purelib")
     (inside / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
     command = folder / "bin" / "polymodal"
-    command.write_text(f"#!{python}\nfrom polymodal.cli import main\n\nmain()\n")
+    command.write_text(f"#!{python}\nfrom polymodal.commands.cli import main\n\nmain()\n")
     command.chmod(0o755)
     return folder
 

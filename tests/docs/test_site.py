@@ -12,10 +12,9 @@ import yaml
 from markdown_it import MarkdownIt
 
 import polymodal
-from polymodal.cli import app
-from polymodal.config import Config
-from polymodal.describing import describe_component
-from polymodal.plugins import Plugins
+from polymodal import Config, Plugins
+from polymodal.commands.cli import app
+from polymodal.commands.describing import describe_component
 
 ROOT = Path(__file__).parents[2]
 GENERATE = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.scaffold import STARTS, write_distribution
+from polymodal.commands.scaffold import STARTS, write_distribution
 
 ROOT = Path(__file__).parents[2]
 ECG = ROOT / "examples" / "third_party" / "polymodal-ecg"

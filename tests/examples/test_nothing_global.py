@@ -124,7 +124,7 @@ def test_importing_the_module_of_every_component_changes_nothing():
     body = """
 import torch
 from polymodal import PluginError
-from polymodal.plugins import Plugins
+from polymodal.plugins.plugins import Plugins
 before = program()
 loaded = 0
 for plugin in Plugins().all():
@@ -191,11 +191,11 @@ import torch
 config = {config!r}
 before = program()
 import numpy as np
-from polymodal.build import Builder
-from polymodal.config import check_config
-from polymodal.fitting import fit_tokenizers
-from polymodal.loader import PackedDataset, in_order, load_batches
-from polymodal.model import total_loss
+from polymodal.runs.build import Builder
+from polymodal.config.config import check_config
+from polymodal.runs.fitting import fit_tokenizers
+from polymodal.data.loader import PackedDataset, in_order, load_batches
+from polymodal.model.model import total_loss
 builder = Builder(check_config(config))
 model = builder.model()
 fit_tokenizers(builder)

@@ -13,7 +13,7 @@ import polymodal, polymodal_masking, polymodal_text
 from core.encoder import encoder, spec
 from plugins.objective import Count
 from polymodal import Batch, Layout, PretrainingModel, Tokens
-from polymodal.plugins import Plugins
+from polymodal.plugins.plugins import Plugins
 
 model = PretrainingModel(
     {"text": "text"}, {"text": encoder}, {"text": spec}, objectives={"count": Count()}
@@ -70,7 +70,7 @@ def test_the_toolkit_works_beside_packages_called_core_plugins_and_modalities(tm
     assert found["broken"] == {}
     assert found["loss"] == [0.0, 5]
     # The command line, too, with their packages first on the path.
-    listed = run(tmp_path, "-m", "polymodal.cli", "plugins", PYTHONPATH=str(tmp_path))
+    listed = run(tmp_path, "-m", "polymodal", "plugins", PYTHONPATH=str(tmp_path))
     assert "masking" in listed and "broken" not in listed
 
 

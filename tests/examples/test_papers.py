@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.comparing import read_comparison
-from polymodal.config import Origin, read_config
-from polymodal.papers import find_papers
-from polymodal.planning import make_plan
+from polymodal import read_config
+from polymodal.commands.comparing import read_comparison
+from polymodal.commands.papers import find_papers
+from polymodal.commands.planning import make_plan
+from polymodal.config.config import Origin
 
 FOLDER = Path(__file__).parents[2] / "examples" / "papers"
 SLUGS = sorted(file.parent.name for file in FOLDER.glob("*/paper.yaml"))

@@ -3,13 +3,20 @@
 import torch
 from torch import nn
 
-from polymodal.batch import Batch
-from polymodal.component import StreamInfo, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel, stream_info
-from polymodal.step import Step
-from polymodal.tokens import Encoded, Tokens, segment_mean
+from polymodal import (
+    NO_TAPS,
+    Batch,
+    Encoded,
+    Encoder,
+    Layout,
+    PretrainingModel,
+    Step,
+    StreamInfo,
+    Tokens,
+    TokenSpec,
+    segment_mean,
+)
+from polymodal.model.model import stream_info
 
 MASK, BEGIN, END = 0, 1, 2
 IDS = TokenSpec(

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from polymodal.component import StreamInfo, TokenSpec
-from polymodal.errors import PluginError, nearest
-from polymodal.options import convert
-from polymodal.plugins import Component, Plugins
-from polymodal.signature import Signature, read_signature
+from polymodal.ground.errors import PluginError, nearest
+from polymodal.interfaces.component import StreamInfo, TokenSpec
+from polymodal.plugins.options import convert
+from polymodal.plugins.plugins import Component, Plugins
+from polymodal.plugins.signature import Signature, read_signature
 from polymodal.testing.encoders import EncoderSubject
 from polymodal.testing.evaluations import EvaluationSubject
 from polymodal.testing.example import Example

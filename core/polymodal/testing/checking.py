@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from polymodal.errors import PluginError, PolymodalError, nearest
-from polymodal.plugins import KINDS, Plugins, installed
+from polymodal.ground.errors import PluginError, PolymodalError, nearest
+from polymodal.plugins.plugins import KINDS, Plugins, installed
 from polymodal.testing.building import examples_of, prepared, subject_of
 from polymodal.testing.example import Example
 from polymodal.testing.registry import ConformanceError, Examination, Finding, Status

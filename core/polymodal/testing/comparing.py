@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.layout import Layout
+from polymodal.packed.layout import Layout
+from polymodal.packed.tokens import Tokens
 from polymodal.testing.registry import ConformanceError
-from polymodal.tokens import Tokens
 
 PACKING_TOLERANCE = 1e-6
 

@@ -8,8 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from polymodal.component import TokenSpec
-from polymodal.encoder import Encoder
+from polymodal.interfaces.component import TokenSpec
+from polymodal.interfaces.encoder import Encoder
+from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.comparing import (
     PACKING_TOLERANCE,
     distance,
@@ -29,7 +30,6 @@ from polymodal.testing.modules import (
     wide,
 )
 from polymodal.testing.registry import ConformanceError, check
-from polymodal.tokens import Encoded, Tokens
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from polymodal.errors import DataError, nearest
-from polymodal.evaluation import Each, Evaluation, Features, Predictions, Score, Split
+from polymodal.ground.errors import DataError, nearest
+from polymodal.interfaces.evaluation import Each, Evaluation, Features, Predictions, Score, Split
 from polymodal.testing.comparing import random_state_kept, random_state_untouched, same
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import OBJECTIVE, TOY_STREAMS, toy_info

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import torch
 
-from polymodal.component import StreamInfo
-from polymodal.encoder import Fusion
+from polymodal.interfaces.component import StreamInfo
+from polymodal.interfaces.encoder import Fusion
+from polymodal.packed.tokens import Encoded
 from polymodal.testing.comparing import (
     PACKING_TOLERANCE,
     distance,
@@ -26,7 +27,6 @@ from polymodal.testing.modules import (
 )
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import LENGTHS, TOY_STREAMS, WIDTH, toy_info, toy_tokens
-from polymodal.tokens import Encoded
 
 Parts = Mapping[str, Encoded]
 PARTLY = {0: [0, 2], 1: [0, 3]}  # samples without the first stream, and without the second

@@ -33,15 +33,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polymodal.batch import Batch
-from polymodal.encoder import NO_TAPS, Encoder, Taps
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss
+from polymodal.interfaces.encoder import NO_TAPS, Encoder, Taps
+from polymodal.interfaces.objective import Loss
+from polymodal.model.model import PretrainingModel
+from polymodal.packed.batch import Batch
+from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.modules import changed
 from polymodal.testing.objectives import ObjectiveSubject
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import OBJECTIVE, loss_of
-from polymodal.tokens import Encoded, Tokens
 
 SAMPLES = (7, 5, 6)
 STEPS = 2  # each hides other tokens

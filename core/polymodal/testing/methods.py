@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polymodal.component import FromRun, Need, StreamInfo
-from polymodal.method import Method
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.step import Step
+from polymodal.interfaces.component import FromRun, Need, StreamInfo
+from polymodal.interfaces.method import Method
+from polymodal.interfaces.objective import Loss, Objective
+from polymodal.interfaces.step import Step
+from polymodal.model.model import PretrainingModel
 from polymodal.testing.comparing import random_state_kept, random_state_untouched
 from polymodal.testing.modules import descend, require_gradients, through_a_file, trainable
 from polymodal.testing.registry import ConformanceError, check

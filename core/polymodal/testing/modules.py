@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout
+from polymodal.interfaces.component import TokenSpec
+from polymodal.packed.layout import Layout
+from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.registry import ConformanceError
 from polymodal.testing.toys import ordinary_ids
-from polymodal.tokens import Encoded, Tokens
 
 HALVES = (torch.bfloat16, torch.float16)
 

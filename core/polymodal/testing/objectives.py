@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.batch import Batch
-from polymodal.component import StreamInfo
-from polymodal.errors import nearest
-from polymodal.model import PretrainingModel
-from polymodal.objective import Comparison, Loss, Objective
-from polymodal.step import Step
+from polymodal.ground.errors import nearest
+from polymodal.interfaces.component import StreamInfo
+from polymodal.interfaces.objective import Comparison, Loss, Objective
+from polymodal.interfaces.step import Step
+from polymodal.model.model import PretrainingModel
+from polymodal.packed.batch import Batch
 from polymodal.testing.comparing import (
     PACKING_TOLERANCE,
     random_state_kept,

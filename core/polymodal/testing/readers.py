@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.errors import UnreadableError
+from polymodal.ground.errors import UnreadableError
+from polymodal.interfaces.tokenizer import Reader
 from polymodal.testing.comparing import random_state_untouched, same
 from polymodal.testing.registry import ConformanceError, check
-from polymodal.tokenizer import Reader
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from polymodal.errors import PolymodalError, nearest
+from polymodal.ground.errors import PolymodalError, nearest
 
 Status = Literal["passed", "failed", "skipped"]
 

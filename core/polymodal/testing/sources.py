@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from polymodal.errors import UnreadableError
-from polymodal.source import Source
+from polymodal.ground.errors import UnreadableError
+from polymodal.interfaces.source import Source
 from polymodal.testing.comparing import random_state_kept, random_state_untouched, same
 from polymodal.testing.registry import ConformanceError, check
 

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.component import TokenSpec
-from polymodal.errors import UnreadableError
+from polymodal.ground.errors import UnreadableError
+from polymodal.interfaces.component import TokenSpec
+from polymodal.interfaces.tokenizer import Tokenizer
+from polymodal.packed.tokens import Tokens
 from polymodal.testing.comparing import (
     random_state_kept,
     random_state_untouched,
@@ -21,8 +23,6 @@ from polymodal.testing.comparing import (
     tokens_difference,
 )
 from polymodal.testing.registry import ConformanceError, check
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Tokens
 
 
 @dataclass

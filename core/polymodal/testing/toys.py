@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.batch import Batch
-from polymodal.component import Need, StreamInfo, TokenSpec
-from polymodal.encoder import NO_TAPS, Encoder, Fusion, Taps
-from polymodal.layout import Layout
-from polymodal.merging import (
+from polymodal.interfaces.component import Need, StreamInfo, TokenSpec
+from polymodal.interfaces.encoder import NO_TAPS, Encoder, Fusion, Taps
+from polymodal.interfaces.objective import Loss, Objective
+from polymodal.model.model import PretrainingModel, stream_info
+from polymodal.nn.merging import (
     Merger,
     MergingEncoder,
     adjacent_pairs,
@@ -23,12 +23,12 @@ from polymodal.merging import (
     window_targets,
     windows,
 )
-from polymodal.model import PretrainingModel, stream_info
-from polymodal.objective import Loss, Objective
+from polymodal.nn.transformer import EdgeMode, Transformer
+from polymodal.nn.transformer_encoder import Stem, TransformerEncoder
+from polymodal.packed.batch import Batch
+from polymodal.packed.layout import Layout
+from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.comparing import random_state_kept
-from polymodal.tokens import Encoded, Tokens
-from polymodal.transformer import EdgeMode, Transformer
-from polymodal.transformer_encoder import Stem, TransformerEncoder
 
 Modules = Callable[[Mapping[str, StreamInfo]], Mapping[str, nn.Module]]
 WIDTH = 32

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from polymodal.method import Tracker
+from polymodal.interfaces.method import Tracker
 from polymodal.testing.comparing import random_state_untouched
 from polymodal.testing.registry import ConformanceError, check
 

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from polymodal.config import SplitConfig
-from polymodal.splits import SplitSource
+from polymodal.config.config import SplitConfig
+from polymodal.data.splits import SplitSource
 from polymodal_demo.galaxies import Galaxies
 
 INPUTS = {"image and sed": ("image", "sed"), "image": ("image",)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from polymodal.attention import attention_maps
+from polymodal import attention_maps
 from polymodal_code.data_flow import data_flow
 from polymodal_code.flow_tokens import KINDS, DataFlowTokens
 

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 import yaml
 
-from polymodal.config import read_config
-from polymodal.train import Training
+from polymodal import read_config
+from polymodal.training.train import Training
 from polymodal_demo.blocks import Blocks
 
 FOLDER = Path(__file__).parent

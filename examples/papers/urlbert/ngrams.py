@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
-from polymodal.build import Builder
-from polymodal.config import read_config
+from polymodal import read_config
+from polymodal.runs.build import Builder
 
 HERE = Path(__file__).parent
 TASKS = [

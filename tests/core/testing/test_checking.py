@@ -6,7 +6,7 @@ import types
 import pytest
 
 from polymodal import PluginError, hookimpl
-from polymodal.plugins import Plugins
+from polymodal.plugins.plugins import Plugins
 from polymodal.testing import Example, check_component, check_plugin
 from polymodal.testing.command import run_check
 
@@ -17,7 +17,7 @@ def plugins_with(examples=None, *, register=None):
     @hookimpl
     def polymodal_register(registry):
         if register is None:
-            registry.encoder("transformer", "polymodal.transformer_encoder:TransformerEncoder")
+            registry.encoder("transformer", "polymodal:TransformerEncoder")
         else:
             register(registry)
 

@@ -20,12 +20,12 @@ from polymodal import (
     TokenSpec,
     View,
 )
+from polymodal.packed.tokens import segment_mean
 from polymodal.testing import checks
 from polymodal.testing.encoders import EncoderSubject
 from polymodal.testing.objectives import ObjectiveSubject
 from polymodal.testing.registry import Examination
 from polymodal.testing.toys import LENGTHS, toy_tokens
-from polymodal.tokens import segment_mean
 
 
 class Mixer(Encoder):

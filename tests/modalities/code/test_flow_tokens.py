@@ -8,9 +8,8 @@ import torch
 pytest.importorskip("tokenizers")
 pytest.importorskip("tree_sitter")
 
-from polymodal.attention.scores import Guide, Rule
-from polymodal.errors import UnreadableError
-from polymodal.transformer_encoder import TransformerEncoder
+from polymodal import TransformerEncoder, UnreadableError
+from polymodal.packed.attention.scores import Guide, Rule
 from polymodal_code.flow_tokens import COMPUTED_FROM, LINK, SUMMARY, DataFlowTokens
 from polymodal_code.record import RecordReader
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from polymodal import NO_TAPS, Encoded, Taps, TokenSpec, Transformer
-from polymodal.merging import windows
+from polymodal import NO_TAPS, Encoded, Taps, TokenSpec, Transformer, windows
 from polymodal_genome.bases import Bases
 from polymodal_genome.merging import MergingTransformer
 

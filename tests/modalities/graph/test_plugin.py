@@ -3,8 +3,8 @@ import typing
 import pytest
 
 import polymodal_graph
-from polymodal.plugins import Plugins
-from polymodal.signature import read_signature
+from polymodal import Plugins
+from polymodal.plugins.signature import read_signature
 
 pytest.importorskip("torch_geometric")
 pytest.importorskip("rdkit")

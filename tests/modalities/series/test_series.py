@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal import UnreadableError
-from polymodal.plugins import installed
+from polymodal import UnreadableError, installed
 from polymodal_series import Series
 from polymodal_series.patches import SeriesPatches
 from polymodal_series.reader import SeriesReader

@@ -3,9 +3,8 @@ import sys
 
 import pytest
 
-from polymodal import PluginError
-from polymodal.plugins import Plugins
-from polymodal.signature import read_signature
+from polymodal import PluginError, Plugins
+from polymodal.plugins.signature import read_signature
 
 COMPONENTS = Plugins().get("text").components
 
@@ -25,7 +24,7 @@ def test_every_component_loads_and_every_option_has_a_type_and_a_summary(name):
 
 def test_listing_components_imports_nothing_heavy():
     code = (
-        "import sys; from polymodal.plugins import Plugins; "
+        "import sys; from polymodal.plugins.plugins import Plugins; "
         "assert Plugins().get('text').status == 'ok'; "
         "print({'torch', 'tokenizers', 'open_clip', 'dnaio'} & set(sys.modules))"
     )

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.component import TokenSpec
-from polymodal.encoder import Taps
-from polymodal.tokens import Tokens
+from polymodal import Taps, Tokens, TokenSpec
 from polymodal_video.clip import Clip
 from polymodal_video.timm_frames import TimmFrames
 from polymodal_video.tubelets import Tubelets

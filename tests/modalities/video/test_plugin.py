@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import polymodal_video as plugin
-from polymodal.plugins import Plugins
+from polymodal import Plugins
 
 COMPONENTS = {
     "video.clip": "reader",

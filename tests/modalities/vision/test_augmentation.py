@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from polymodal.loader import owned
+from polymodal.data.loader import owned
 from polymodal_vision.augmentation import (
     Augmentation,
     change_brightness,

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 
 import polymodal_vision as plugin
-from polymodal.plugins import Plugins
+from polymodal import Plugins
 
 COMPONENTS = {
     "vision.image": "reader",
@@ -52,7 +52,7 @@ def test_the_packed_vit_takes_images_of_any_ratio():
 def test_options_are_read_from_the_source_with_their_types():
     import typing
 
-    from polymodal.signature import read_signature
+    from polymodal.plugins.signature import read_signature
 
     options = read_signature("polymodal_vision.patches:Patches").options
     assert options["normalize"].annotation == typing.Literal["imagenet", "clip", "half", "none"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.errors import UnreadableError
+from polymodal import UnreadableError
 from polymodal_vision.region_encoder import RegionEncoder
 from polymodal_vision.regions import RegionReader, Regions, RegionSet, box_numbers
 

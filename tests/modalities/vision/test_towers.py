@@ -7,8 +7,7 @@ import pytest
 import timm
 import torch
 
-from polymodal import DataError
-from polymodal.encoder import Taps
+from polymodal import DataError, Taps
 from polymodal_vision.open_clip_encoder import OpenClipEncoder
 from polymodal_vision.patches import Patches
 from polymodal_vision.timm_encoder import TimmEncoder
@@ -260,7 +259,7 @@ def test_options_a_model_lacks_are_refused():
 def test_tokens_of_another_kind_are_refused():
     with pytest.raises(ValueError, match="one size"):
         TimmEncoder(Patches(max_tokens=9).spec, model="test_vit")
-    from polymodal.component import TokenSpec
+    from polymodal import TokenSpec
 
     with pytest.raises(ValueError, match=r"vision\.patches"):
         OpenClipEncoder(TokenSpec(vocabulary=5), model="tiny-vit")

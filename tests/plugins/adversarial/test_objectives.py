@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from polymodal import Encoded, PretrainingModel
-from polymodal.model import stream_info
+from polymodal.model.model import stream_info
 from polymodal_adversarial import symmetric_divergence
 from polymodal_adversarial.contrastive import AdversarialContrastive
 from polymodal_adversarial.virtual import VirtualAdversarial

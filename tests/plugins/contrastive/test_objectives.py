@@ -4,8 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.batch import Batch
-from polymodal.tokens import Tokens
+from polymodal import Batch, Tokens
 from polymodal_contrastive import alignment
 from polymodal_contrastive.infonce import InfoNCE
 from polymodal_contrastive.matching import Matching, _whole, repaired

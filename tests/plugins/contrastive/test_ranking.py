@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from polymodal.batch import Batch
+from polymodal import Batch
 from polymodal_contrastive.matching import Matching
 from polymodal_contrastive.ranking import Ranking
 from polymodal_fusion.single_stream import SingleStream

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal import Teacher
-from polymodal.step import Step
+from polymodal import Step, Teacher
 from polymodal_contrastive import pairs
 from polymodal_contrastive.moco import MoCo
 from polymodal_contrastive.simclr import SimCLR

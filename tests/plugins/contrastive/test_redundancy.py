@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_contrastive import redundancy
 from polymodal_contrastive.redundancy import (
     RedundancyReduction,

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Layout
 from polymodal_contrastive import alignment, optimal_transport
 from polymodal_contrastive.transport import aligned
 

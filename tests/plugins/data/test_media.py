@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from polymodal.errors import DataError, UnreadableError
+from polymodal import DataError, UnreadableError
 from polymodal_data import archive
 from polymodal_data.folder import Folder
 from polymodal_data.tar import Tar

@@ -5,8 +5,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 
 import polymodal_data
-from polymodal.errors import DataError
-from polymodal.plugins import Plugins
+from polymodal import DataError, Plugins
 from polymodal_data.hub import Hub
 from polymodal_data.memory import Memory
 from polymodal_data.text import Text

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_data import stored
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable, split_record

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from polymodal.errors import DataError, UnreadableError
+from polymodal import DataError, UnreadableError
 from polymodal_data.table import Table
 
 

@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 
-from polymodal.plugins import installed
+from polymodal import installed
 from polymodal_demo.galaxies import WAVELENGTHS, Galaxies
 from polymodal_series.patches import SeriesPatches
 from polymodal_series.reader import SeriesReader

@@ -7,8 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from polymodal import Source
-from polymodal.plugins import installed
+from polymodal import Source, installed
 from polymodal_audio.mel import MelPatches
 from polymodal_audio.sound import SoundReader
 from polymodal_code.byte_pairs import CodeBytePairs

@@ -4,8 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
+from polymodal import Layout, PretrainingModel
 from polymodal_distillation import heads as heading
 from polymodal_distillation.dino import DINO
 from polymodal_distillation.heads import Centre, Head, Heads

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from polymodal.errors import DataError
-from polymodal.evaluation import Features
+from polymodal import DataError, Features
 
 
 class FakeProbe:

@@ -3,7 +3,7 @@ import pytest
 from fake_probe import FakeProbe, blobs
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_evaluation.clustering import Clustering
 
 

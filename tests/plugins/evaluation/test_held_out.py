@@ -1,6 +1,6 @@
 import pytest
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_evaluation.held_out import HeldOut
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from fake_probe import FakeProbe, blobs
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_evaluation.knn import NearestNeighbors
 
 

@@ -5,8 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.component import Need
-from polymodal.errors import DataError
+from polymodal import DataError, Need
 from polymodal_evaluation.linear_probe import LinearProbe, chance_level, mean_area
 
 

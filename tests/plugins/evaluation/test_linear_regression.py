@@ -5,7 +5,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_evaluation.linear_regression import PENALTIES, LinearRegression
 
 

@@ -3,7 +3,7 @@ import pytest
 from fake_probe import FakeProbe
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_evaluation.links import Links, random_pairs
 
 GROUPS = np.arange(40) % 4  # tokens of one group are joined, others are not

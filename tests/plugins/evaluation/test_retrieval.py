@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from fake_probe import FakeProbe
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_evaluation.retrieval import (
     Retrieval,
     chance_mrr,

@@ -4,19 +4,25 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal.component import Need, TokenSpec
-from polymodal.config import SplitConfig
-from polymodal.encoder import NO_TAPS, Encoder
-from polymodal.errors import DataError
-from polymodal.layout import Layout
-from polymodal.loader import StreamReading
-from polymodal.model import PretrainingModel
-from polymodal.objective import Loss, Objective
-from polymodal.probing import ModelProbe, run_evaluations
-from polymodal.source import Source
-from polymodal.splits import SplitSource
-from polymodal.tokenizer import Tokenizer
-from polymodal.tokens import Encoded, Tokens
+from polymodal import (
+    NO_TAPS,
+    DataError,
+    Encoded,
+    Encoder,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    PretrainingModel,
+    Source,
+    Tokenizer,
+    Tokens,
+    TokenSpec,
+)
+from polymodal.config.config import SplitConfig
+from polymodal.data.loader import StreamReading
+from polymodal.data.splits import SplitSource
+from polymodal.model.probing import ModelProbe, run_evaluations
 from polymodal_evaluation.knn import NearestNeighbors
 from polymodal_evaluation.linear_probe import LinearProbe
 from polymodal_evaluation.linear_regression import LinearRegression

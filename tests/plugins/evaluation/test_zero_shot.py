@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from fake_probe import FakeProbe
 
-from polymodal.component import Need
-from polymodal.errors import DataError, UnreadableError
+from polymodal import DataError, Need, UnreadableError
 from polymodal_evaluation.zero_shot import ZeroShot
 
 PROMPTS = {"a picture of cat": [1, 0], "a picture of dog": [0, 3]}

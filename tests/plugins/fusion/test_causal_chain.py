@@ -1,10 +1,7 @@
 import pytest
 import torch
 
-from polymodal.component import StreamInfo, TokenSpec
-from polymodal.encoder import Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded, segment_mean
+from polymodal import Encoded, Layout, StreamInfo, Taps, TokenSpec, segment_mean
 from polymodal_fusion.causal_chain import CausalChain
 
 

@@ -3,9 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.encoder import Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Encoded, segment_mean
+from polymodal import Encoded, Layout, Taps, segment_mean
 from polymodal_fusion import fuse
 from polymodal_fusion.cross_attention import CrossAttention
 from polymodal_fusion.single_stream import SingleStream

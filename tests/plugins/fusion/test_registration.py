@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from polymodal.plugins import installed
-from polymodal.signature import read_signature
+from polymodal import installed
+from polymodal.plugins.signature import read_signature
 
 COMPONENTS = [
     ("contrastive.infonce", "objective"),

@@ -2,9 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polymodal.batch import Batch
-from polymodal.encoder import Fusion
-from polymodal.layout import Layout
+from polymodal import Batch, Fusion, Layout
 from polymodal_fusion.causal_chain import CausalChain
 from polymodal_fusion.single_stream import SingleStream
 from polymodal_generation.chained_patches import ChainedPatches, preceded

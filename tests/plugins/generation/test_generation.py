@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from polymodal.layout import Layout
+from polymodal import Layout
 from polymodal_generation import followed
 from polymodal_generation.next_patch import NextPatch, regression_loss
 from polymodal_generation.next_token import NextToken

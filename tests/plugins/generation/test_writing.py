@@ -7,9 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal import DataError, Encoded, Layout, Tokens, TokenSpec
-from polymodal.model import PretrainingModel, stream_info, total_loss
-from polymodal.transformer_encoder import TransformerEncoder
+from polymodal import (
+    DataError,
+    Encoded,
+    Layout,
+    PretrainingModel,
+    Tokens,
+    TokenSpec,
+    TransformerEncoder,
+    total_loss,
+)
+from polymodal.model.model import stream_info
 from polymodal_generation import Decoder, cut_out
 from polymodal_generation.cutting import hidden_spans, hidden_units, sentinel_ids, span_chance
 from polymodal_generation.decoder import shifted

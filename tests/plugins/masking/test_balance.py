@@ -3,9 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.errors import DataError
-from polymodal.layout import Layout
-from polymodal.tokens import Tokens
+from polymodal import DataError, Layout, Tokens
 from polymodal_masking import MaskedTokens, word_numbers
 from polymodal_masking.balance import balanced_counts, choose_balanced
 

@@ -3,9 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout
-from polymodal.tokens import Tokens
+from polymodal import Layout, Tokens, TokenSpec
 from polymodal_masking import choose, hidden_counts, hideable
 from polymodal_masking.choice import (
     block_scores,

@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel, stream_info
-from polymodal.tokens import Encoded
+from polymodal import Encoded, Layout, PretrainingModel, TokenSpec
+from polymodal.model.model import stream_info
 from polymodal_masking.choice import hidden_counts
 from polymodal_masking.cross_view import CrossDecoder, CrossView
 

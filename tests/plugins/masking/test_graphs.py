@@ -3,9 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.encoder import NO_TAPS, Taps
-from polymodal.layout import Layout
-from polymodal.tokens import Tokens
+from polymodal import NO_TAPS, Layout, Taps, Tokens
 from polymodal_masking.edges import MaskedEdges, edge_noise, joined, without_edges
 from polymodal_masking.losses import scaled_cosine_error
 from polymodal_masking.nodes import MaskedNodes, propagated

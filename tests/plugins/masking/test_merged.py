@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from polymodal.layout import Layout
+from polymodal import Layout
 from polymodal.testing.toys import ToyMerging
 from polymodal_masking.merged import MergedReconstruction, token_chances
 

@@ -5,10 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.component import TokenSpec
-from polymodal.layout import Layout
-from polymodal.tokens import Tokens
-from polymodal.transformer_encoder import TransformerEncoder
+from polymodal import Layout, Tokens, TokenSpec, TransformerEncoder
 from polymodal_masking.neighbours import MaskedNeighbours
 from polymodal_masking.pairs import PairScore, draw_others, pair_loss
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal.component import TokenSpec
-from polymodal.tokens import Tokens
+from polymodal import Tokens, TokenSpec
 from polymodal_fusion.single_stream import SingleStream
 from polymodal_masking.choice import choose_each
 from polymodal_masking.losses import class_divergence, class_target

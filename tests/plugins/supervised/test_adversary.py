@@ -5,11 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polymodal.component import StreamInfo
-from polymodal.errors import DataError
-from polymodal.layout import Layout
-from polymodal.model import PretrainingModel
-from polymodal.tokens import Encoded, Tokens, segment_mean
+from polymodal import DataError, Encoded, Layout, PretrainingModel, StreamInfo, Tokens, segment_mean
 from polymodal_masking import MaskedTokens
 from polymodal_supervised import AttentionPooling, gradient_reversal
 from polymodal_supervised.adversary import CHECK_EVERY, Adversary

@@ -3,9 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polymodal.batch import Batch
-from polymodal.errors import DataError
-from polymodal.layout import Layout
+from polymodal import Batch, DataError, Layout
 from polymodal.testing.toys import loss_of, toy_batch, toy_info, toy_model
 from polymodal_masking.cross_view import CrossView
 from polymodal_supervised.binocular import Binocular

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polymodal.errors import DataError
+from polymodal import DataError
 from polymodal_supervised.classification import Classification
 from polymodal_supervised.regression import Regression
 

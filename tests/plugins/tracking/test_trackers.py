@@ -4,8 +4,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from polymodal.errors import PluginError
-from polymodal.plugins import Plugins
+from polymodal import PluginError, Plugins
 from polymodal_tracking.names import plain_name
 
 CONFIG = {"seed": 3, "streams": {"image": {"field": "png"}}, "notes": "x" * 600}

@@ -1,0 +1,4 @@
+"""What everyone stands on: errors, files, devices, ranks.
+
+Nothing here knows what a token is.
+"""

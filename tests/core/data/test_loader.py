@@ -1,0 +1,149 @@
+from itertools import repeat
+
+import numpy as np
+import pytest
+import torch
+
+from polymodal import View
+from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_batches, token_counts
+from polymodal.data.sampling import Mixture, batches
+from polymodal.data.splits import SplitSource
+
+
+@pytest.fixture
+def parts(sensor_module):
+    class Noisy(sensor_module.Windows):
+        def encode(self, raws, *, generators=None):
+            if generators is not None:
+                raws = [
+                    None if raw is None else raw + generator.normal(size=len(raw)).astype("f4")
+                    for raw, generator in zip(raws, generators, strict=True)
+                ]
+            return super().encode(raws)
+
+    reading = StreamReading("signal", Noisy(), sensor_module.Signal())
+    source = SplitSource("waves", sensor_module.Waves(samples=20, broken=3))
+    return reading, source
+
+
+def first_batch(reading, source, *, seed=None, size=20, **options):
+    dataset = PackedDataset([source], {"signal": reading}, seed=seed, **options)
+    refs = next(batches(Mixture({"waves": 20}, weights={}, seed=0), batch_sizes=repeat(size)))
+    return dataset[refs], refs
+
+
+def test_an_unreadable_row_is_a_hole_with_a_reason(parts):
+    batch, refs = first_batch(*parts, fields=("label",))
+    hole = refs.index.tolist().index(3)
+    assert batch.samples == 20
+    assert [
+        place for place, there in enumerate(batch.streams["signal"].layout.present) if not there
+    ] == [hole]
+    assert [(s.source, s.index, s.reason) for s in batch.skipped] == [
+        ("waves", 3, "the cable came off")
+    ]
+    assert batch.fields["label"][hole] is None
+    others = [int(i) % 2 for i in refs.index if i != 3]
+    assert [v for v in batch.fields["label"] if v is not None] == others
+
+
+def test_a_row_without_any_stream_is_skipped(parts):
+    reading, source = parts
+    renamed = SplitSource("waves", source.source, fields={"other": "signal"})
+    batch, _ = first_batch(reading, renamed)
+    assert len(batch.skipped) == 20
+    assert "none of the fields signal" in batch.skipped[-1].reason
+    assert batch.streams["signal"].layout.tokens == 0
+
+
+def test_augmentation_follows_the_sample_not_its_place(parts):
+    reading, source = parts
+    whole, _ = first_batch(reading, source, seed=1)
+    half, _ = first_batch(reading, source, seed=1, size=10)
+    assert torch.equal(
+        whole.streams["signal"].take(range(10)).values, half.streams["signal"].values
+    )
+    plain, _ = first_batch(reading, source)
+    assert not torch.equal(whole.streams["signal"].values, plain.streams["signal"].values)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_order_with_any_number_of_workers(parts, workers):
+    reading, source = parts
+    dataset = PackedDataset([source], {"signal": reading}, seed=1)
+    refs = list(in_order([20], 6))
+    loaded = list(load_batches(dataset, refs, workers=workers))
+    assert [batch.samples for batch in loaded] == [6, 6, 6, 2]
+    direct = [dataset[ref] for ref in refs]
+    for one, other in zip(loaded, direct, strict=True):
+        assert torch.equal(one.streams["signal"].values, other.streams["signal"].values)
+        assert torch.equal(one.keys, other.keys)
+
+
+def test_keys_tell_samples_and_epochs_apart(parts):
+    dataset = PackedDataset([parts[1]], {"signal": parts[0]})
+    steps = batches(Mixture({"waves": 20}, weights={}, seed=0), batch_sizes=repeat(60))
+    keys = dataset[next(steps)].keys
+    assert len(keys.unique()) == 60
+
+
+def reverse(raw, sample, generator):
+    return raw[::-1].copy()
+
+
+def test_a_view_is_tokenized_like_its_stream(parts):
+    batch, _ = first_batch(*parts, views={"o/back": View("signal", reverse)})
+    forth, back = batch.streams["signal"], batch.streams["o/back"]
+    assert forth.layout.lengths == back.layout.lengths
+    assert not torch.equal(forth.values, back.values)
+
+
+def test_a_list_field_gives_segments_with_one_owner(sensor_module):
+    class Lists(sensor_module.Waves):
+        def row(self, index):
+            return {"signal": [[1.0] * 8] * index if index else None}
+
+    reading = StreamReading("signal", sensor_module.Windows(), sensor_module.Signal(), many=True)
+    dataset = PackedDataset([SplitSource("lists", Lists(samples=3))], {"signal": reading})
+    batch = dataset[next(in_order([3], 3))]
+    layout = batch.streams["signal"].layout.validate()
+    assert layout.owners == (1, 2, 2) and layout.present == (False, True, True)
+
+
+@pytest.mark.parametrize("value", [5, "one", {"a": 1}])
+def test_a_list_field_that_holds_no_list_is_skipped_with_its_reason(sensor_module, value):
+    class Lists(sensor_module.Waves):
+        def row(self, index):
+            return {"signal": value}
+
+    reading = StreamReading("signal", sensor_module.Windows(), sensor_module.Signal(), many=True)
+    dataset = PackedDataset([SplitSource("lists", Lists(samples=1))], {"signal": reading})
+    (skipped,) = dataset[next(in_order([1], 1))].skipped
+    assert "'signal' must hold a list, got" in skipped.reason
+
+
+def test_a_null_lacks_its_stream_alone(sensor_module):
+    class Nulls(sensor_module.Waves):
+        def row(self, index):
+            return {"signal": None, "other": [1.0] * 8, "list": [None, [1.0] * 4]}
+
+    tokenizer, reader = sensor_module.Windows(), sensor_module.Signal()
+    readings = {
+        "signal": StreamReading("signal", tokenizer, reader),
+        "other": StreamReading("other", tokenizer, reader),
+        "list": StreamReading("list", tokenizer, reader, many=True),
+    }
+    dataset = PackedDataset([SplitSource("nulls", Nulls(samples=1))], readings)
+    batch = dataset[next(in_order([1], 1))]
+    assert not batch.skipped
+    lengths = {name: tokens.layout.lengths for name, tokens in batch.streams.items()}
+    assert lengths == {"signal": (0,), "other": (2,), "list": (0, 1)}
+
+
+def test_token_counts_are_those_of_the_batch(parts):
+    reading, source = parts
+    dataset = PackedDataset([source], {"signal": reading})
+    batch = dataset[next(in_order([20], 20))]
+    counts = token_counts(dataset, 0, batch_size=7)
+    assert counts.tolist() == list(batch.streams["signal"].layout.lengths)
+    assert isinstance(counts, np.ndarray)
