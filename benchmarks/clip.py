@@ -23,7 +23,7 @@ from open_clip_train.train import train_one_epoch
 
 from benchmarks.ratio import Ratio, compare, write
 from polymodal import Batch
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.data.sampling import Refs
 from polymodal.training.train import Training
 

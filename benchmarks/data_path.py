@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.training.train import Training
 
 FILES, RATE, SECONDS = 64, 16_000, 2.0

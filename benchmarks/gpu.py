@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.ratio import Ratio, write
 from polymodal import Batch, Config
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.runs.build import Builder
 from polymodal.testing.toys import toy_tokens
 from polymodal.training.optimization import Optimization

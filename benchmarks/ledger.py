@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.model.ledger import summarize
 from polymodal.training.train import Training
 

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.training.train import Training
 
 CONFIG = Path(__file__).parents[1] / "examples" / "mixed.yaml"

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.ratio import Ratio, compare, write
 from polymodal import Batch, PretrainingModel, total_loss
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.runs.build import Builder
 from polymodal.testing.toys import toy_tokens
 

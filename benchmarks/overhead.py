@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.ratio import Ratio, compare, write
 from polymodal import total_loss
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.training.train import Training
 
 STEPS = 20

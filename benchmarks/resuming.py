@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.ratio import Ratio, compare, write
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.training.train import Training
 
 EARLY = 10**3

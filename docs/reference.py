@@ -22,9 +22,9 @@ from pydantic import BaseModel
 import polymodal
 from polymodal import Config, Plugins
 from polymodal.commands.cli import app
-from polymodal.config.config import _KINDS as PARTS
-from polymodal.config.config import Slot
-from polymodal.plugins.plugins import KINDS, Component, Plugin
+from polymodal.config.shape import _KINDS as PARTS
+from polymodal.config.shape import Slot
+from polymodal.plugins.registry import KINDS, Component, Plugin
 from polymodal.plugins.signature import Option, read_signature
 
 HERE = Path(__file__).parent / "reference"

@@ -16,10 +16,21 @@ from polymodal.ground.errors import (
 from polymodal.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from polymodal.config.config import Config, read_config
+    from polymodal.config.reading import read_config
+    from polymodal.config.shape import Config
     from polymodal.ground.distributed import gather_rows, rank, sum_over_ranks, world_size
     from polymodal.ground.errors import nearest
     from polymodal.ground.files import find_files, find_folder
+    from polymodal.interfaces.capabilities import (
+        Asking,
+        Phase,
+        Phased,
+        Predicted,
+        Predicting,
+        Representing,
+        Scoring,
+        Sharing,
+    )
     from polymodal.interfaces.component import (
         FieldName,
         FilePath,
@@ -44,7 +55,8 @@ if TYPE_CHECKING:
         Split,
     )
     from polymodal.interfaces.method import Method, Tracker
-    from polymodal.interfaces.objective import Comparison, Loss, Objective, Phase, Predicted, View
+    from polymodal.interfaces.model import Model
+    from polymodal.interfaces.objective import Comparison, Loss, Objective, View
     from polymodal.interfaces.source import Sample, Source
     from polymodal.interfaces.step import Step
     from polymodal.interfaces.teacher import Teacher
@@ -86,11 +98,13 @@ if TYPE_CHECKING:
     )
     from polymodal.packed.attention import attend, attention_maps
     from polymodal.packed.batch import Batch, Skipped
+    from polymodal.packed.chaining import join_layouts
     from polymodal.packed.layout import Layout, ranges
     from polymodal.packed.noise import hash_words, mix
     from polymodal.packed.tokens import Encoded, Tokens, segment_mean
     from polymodal.plugins.containment import contained
-    from polymodal.plugins.plugins import Plugins, Registry, installed
+    from polymodal.plugins.discovery import Plugins, installed
+    from polymodal.plugins.registry import Registry
     from polymodal.runs.run import Run, load
     from polymodal.training.schedule import cosine
 
@@ -98,18 +112,23 @@ __version__ = "0.1.0"
 
 # Where each public name lives; it is imported when it is asked for.
 _ROOMS = {
-    "config.config": "Config read_config",
+    "config.reading": "read_config",
+    "config.shape": "Config",
     "ground.distributed": "gather_rows rank sum_over_ranks world_size",
     "ground.errors": "nearest",
     "ground.files": "find_files find_folder",
+    "interfaces.capabilities": (
+        "Asking Phase Phased Predicted Predicting Representing Scoring Sharing"
+    ),
     "interfaces.component": (
         "FieldName FilePath FolderPath FromRun ModuleName Need ObjectiveName SourceName "
         "StreamInfo StreamName TokenSpec"
     ),
     "interfaces.encoder": "NO_TAPS Encoder Fusion Taps",
     "interfaces.evaluation": "Each Evaluation Features Predictions Probe Score Split",
+    "interfaces.model": "Model",
     "interfaces.method": "Method Tracker",
-    "interfaces.objective": "Comparison Loss Objective Phase Predicted View",
+    "interfaces.objective": "Comparison Loss Objective View",
     "interfaces.source": "Sample Source",
     "interfaces.step": "Step",
     "interfaces.teacher": "Teacher",
@@ -126,13 +145,15 @@ _ROOMS = {
         "Surroundings Transformer"
     ),
     "nn.transformer_encoder": "Pool PositionChoice SizeName Stem TransformerEncoder",
+    "packed.chaining": "join_layouts",
     "packed.attention": "attend attention_maps",
     "packed.batch": "Batch Skipped",
     "packed.layout": "Layout ranges",
     "packed.noise": "hash_words mix",
     "packed.tokens": "Encoded Tokens segment_mean",
     "plugins.containment": "contained",
-    "plugins.plugins": "Plugins Registry installed",
+    "plugins.discovery": "Plugins installed",
+    "plugins.registry": "Registry",
     "runs.run": "Run load",
     "training.schedule": "cosine",
 }
@@ -140,20 +161,21 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "Activation", "Batch", "Block", "Checkpointing", "Comparison", "Config", "EPSILON", "Each",
-    "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath", "FolderPath",
-    "Frequencies", "FromRun", "Fusion", "Hidden", "Layout", "Loss", "Maps", "Merger",
-    "MergingEncoder", "Method", "ModuleName", "NO_TAPS", "Need", "Norm", "Objective",
-    "ObjectiveName", "Phase", "Plugins", "Point", "Pool", "PositionChoice", "Positions",
-    "Predicted", "Predictions", "PretrainingModel", "Probe", "Reader", "Registry", "Rotation",
-    "Run", "Sample", "Score", "SelfAttention", "SizeName", "Skipped", "Source", "SourceName",
+    "Activation", "Asking", "Batch", "Block", "Checkpointing", "Comparison", "Config",
+    "EPSILON", "Each", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath",
+    "FolderPath", "Frequencies", "FromRun", "Fusion", "Hidden", "Layout", "Loss", "Maps",
+    "Merger", "MergingEncoder", "Method", "Model", "ModuleName", "NO_TAPS", "Need", "Norm",
+    "Objective", "ObjectiveName", "Phase", "Phased", "Plugins", "Point", "Pool",
+    "PositionChoice", "Positions", "Predicted", "Predicting", "Predictions", "PretrainingModel",
+    "Probe", "Reader", "Registry", "Representing", "Rotation", "Run", "Sample", "Score",
+    "Scoring", "SelfAttention", "Sharing", "SizeName", "Skipped", "Source", "SourceName",
     "Split", "Stem", "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Teacher",
     "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
     "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "closest_pairs",
     "contained", "cosine", "find_files", "find_folder", "gather_rows", "hash_words",
-    "installed", "load", "mix", "nearest", "planned", "ranges", "rank", "read_config",
-    "rejoined", "segment_mean", "sum_over_ranks", "total_loss", "unit", "window_targets",
-    "windows", "world_size",
+    "installed", "join_layouts", "load", "mix", "nearest", "planned", "ranges", "rank",
+    "read_config", "rejoined", "segment_mean", "sum_over_ranks", "total_loss", "unit",
+    "window_targets", "windows", "world_size",
 ]  # fmt: skip
 
 

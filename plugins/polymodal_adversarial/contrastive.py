@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal import (
+    Asking,
     Comparison,
     FromRun,
     Loss,
+    Model,
     Need,
     ObjectiveName,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -22,7 +23,7 @@ from polymodal_adversarial.neighbours import Neighbours
 from polymodal_contrastive import nt_xent
 
 
-class AdversarialContrastive(Comparison):
+class AdversarialContrastive(Comparison, Asking):
     """Tell the other view of each sample from all views of the batch (NT-Xent; URLBERT, Li, 2024).
 
     The two views are the same tokens under two draws of dropout, each disturbed between stem and
@@ -78,7 +79,7 @@ class AdversarialContrastive(Comparison):
         """Return the stream, with a table of ids if that is what predicts."""
         return {self.near.stream: self.near.need}
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse an objective that does not predict."""
         self.near.check(model.info, model)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal import Encoded, Need, PretrainingModel, Step, StreamInfo
+from polymodal import Encoded, Model, Need, Scoring, Step, StreamInfo
 from polymodal_adversarial.disturbance import single, worst_direction
 
 
@@ -43,7 +44,7 @@ class Neighbours:
         """What is asked of the stream."""
         return Need(table=self.objective is None)
 
-    def check(self, info: Mapping[str, StreamInfo], model: PretrainingModel | None = None) -> None:
+    def check(self, info: Mapping[str, StreamInfo], model: Model | None = None) -> None:
         """Refuse a stream without a table, or an objective that does not predict it.
 
         Raises:
@@ -53,7 +54,8 @@ class Neighbours:
         if model is None or self.objective is None:
             return
         task = model.objective(self.objective)
-        if task.logits_of is None or self.stream not in task.needs():
+        fits = isinstance(task, Scoring) and task.logits_of is not None
+        if not fits or self.stream not in cast(Scoring, task).needs():
             raise ValueError(
                 f"objective: {self.objective!r} does not predict classes from the stream "
                 f"{self.stream!r} alone, as masking.tokens and supervised.classification do"
@@ -61,9 +63,11 @@ class Neighbours:
 
     def by_sample(self, step: Step) -> bool:
         """Whether there is a prediction for each sample, not for each token."""
-        return self.objective is not None and (
-            step.model.objective(self.objective).logits_of == "sample"
-        )
+        return self.objective is not None and self._scoring(step).logits_of == "sample"
+
+    def _scoring(self, step: Step) -> Scoring:
+        assert self.objective is not None
+        return cast(Scoring, step.model.objective(self.objective))  # `check` has asked
 
     def count(self, step: Step) -> int:
         """Return how many predictions there are."""
@@ -77,8 +81,7 @@ class Neighbours:
             scores = step.encoder(self.stream).unembed(encoded.vectors)
             assert scores is not None  # `need` asks for a table
             return scores
-        task = step.model.objective(self.objective)
-        scores = task.logits(step, self.stream, encoded)
+        scores = self._scoring(step).logits(step, self.stream, encoded)
         if not self.by_sample(step):
             return scores
         rows = step.rows_with(self.stream)

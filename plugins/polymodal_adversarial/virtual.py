@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from polymodal import (
+    Asking,
     FromRun,
     Loss,
+    Model,
     Need,
-    Objective,
     ObjectiveName,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -18,7 +18,7 @@ from polymodal_adversarial.disturbance import symmetric_divergence
 from polymodal_adversarial.neighbours import Neighbours
 
 
-class VirtualAdversarial(Objective):
+class VirtualAdversarial(Asking):
     """Bring predictions and those under the worst small change of the embeddings together.
 
     No label is needed: what is predicted is what another objective predicts, a token's id for
@@ -70,7 +70,7 @@ class VirtualAdversarial(Objective):
         """Return the stream, with a table of ids if that is what predicts."""
         return {self.near.stream: self.near.need}
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse an objective that does not predict."""
         self.near.check(model.info, model)
 

@@ -8,7 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal import Comparison, Encoded, FromRun, Loss, Need, Step, StreamInfo, StreamName
+from polymodal import (
+    Comparison,
+    Encoded,
+    FromRun,
+    Loss,
+    Need,
+    Representing,
+    Step,
+    StreamInfo,
+    StreamName,
+)
 from polymodal_contrastive.losses import info_nce
 from polymodal_contrastive.pairs import (
     HeadKind,
@@ -27,7 +37,7 @@ from polymodal_contrastive.symmetric import symmetric_info_nce
 LARGEST_SCALE = 100.0
 
 
-class InfoNCE(Comparison):
+class InfoNCE(Comparison, Representing):
     """Contrast two or more streams by their samples' pooled vectors (Radford et al., 2021).
 
     A pair of streams is compared over the samples that have both; those of all ranks are each

@@ -10,9 +10,9 @@ from torch import Tensor
 from polymodal import (
     FromRun,
     Loss,
+    Model,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -79,7 +79,7 @@ class MoCo(Objective):
         self.predictor = projector([dim, hidden, dim], last_norm=True)
         self.key_projector = Teacher(self.projector)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Take a slow copy of the encoder."""
         self.key_encoder = Teacher(model.encoder(self.stream))
 

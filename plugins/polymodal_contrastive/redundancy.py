@@ -7,7 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal import Encoded, FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, View
+from polymodal import (
+    Encoded,
+    FromRun,
+    Loss,
+    Need,
+    Representing,
+    Step,
+    StreamInfo,
+    StreamName,
+    View,
+)
 from polymodal_contrastive.losses import single
 from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projectors import projector
@@ -16,7 +26,7 @@ from polymodal_contrastive.views import Views
 Rows = Float[Tensor, "row channel"]
 
 
-class RedundancyReduction(Objective):
+class RedundancyReduction(Representing):
     """Correlate the channels of two views: each with its own, none with another.
 
     There are no negatives and no slow copy: what keeps vectors from becoming alike is that each

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal import Encoded, Need, Objective, PretrainingModel, Step, StreamInfo
+from polymodal import Encoded, Model, Need, Objective, Step, StreamInfo
 from polymodal_contrastive.losses import single
 from polymodal_contrastive.pairs import check_streams, fields_read, needed, sample_keys
 from polymodal_fusion import check_fusion, fuse
@@ -72,7 +72,7 @@ class PairObjective(Objective):
         """Return the fusion."""
         return (self.fusion,)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a fusion that does not fit.
 
         Raises:

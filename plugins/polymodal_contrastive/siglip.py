@@ -14,6 +14,7 @@ from polymodal import (
     FromRun,
     Loss,
     Need,
+    Representing,
     Step,
     StreamInfo,
     StreamName,
@@ -34,7 +35,7 @@ from polymodal_contrastive.pairs import (
 from polymodal_contrastive.ring import siglip_ring
 
 
-class SigLIP(Comparison):
+class SigLIP(Comparison, Representing):
     """Contrast two or more streams pair by pair, without a softmax over the batch (Zhai et al.).
 
     The loss of "Sigmoid loss for language image pre-training" (2023), eq. 1: it adds up all pairs

@@ -8,14 +8,25 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal import Comparison, Encoded, FromRun, Loss, Need, Step, StreamInfo, StreamName, View
+from polymodal import (
+    Comparison,
+    Encoded,
+    FromRun,
+    Loss,
+    Need,
+    Representing,
+    Step,
+    StreamInfo,
+    StreamName,
+    View,
+)
 from polymodal_contrastive.losses import info_nce, single
 from polymodal_contrastive.pairs import gathered
 from polymodal_contrastive.projectors import projector
 from polymodal_contrastive.views import Views
 
 
-class SimCLR(Comparison):
+class SimCLR(Comparison, Representing):
     """Contrast two views of each sample with all other views of the batch (NT-Xent, eq. 1).
 
     The views are the stream itself and `other`, or a second draw of its tokenizer's random

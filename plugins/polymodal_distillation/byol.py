@@ -9,9 +9,9 @@ from torch import nn
 from polymodal import (
     FromRun,
     Loss,
+    Model,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -85,7 +85,7 @@ class BYOL(Objective):
         # Drawn here, where weights follow from the run's seed and this objective's name.
         self.restart = int(torch.randint(2**31, (), device="cpu")) if restart else None
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Take a slow copy of the encoder."""
         encoder = model.encoder(self.both.stream)
         if self.both.other is not None and model.encoder(self.both.other) is not encoder:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal import Encoded, Need, PretrainingModel, Step, StreamInfo, Tokens, View
+from polymodal import Encoded, Model, Need, Step, StreamInfo, Tokens, View
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Crops:
             again |= {f"local_{n}": View(self.local) for n in range(1, self.count)}
         return again
 
-    def check(self, model: PretrainingModel) -> None:
+    def check(self, model: Model) -> None:
         """Refuse small crops with an encoder of their own.
 
         Raises:

@@ -7,9 +7,9 @@ import torch
 from polymodal import (
     FromRun,
     Loss,
+    Model,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -86,7 +86,7 @@ class DINO(Objective):
             norm=norm,
         )
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Take a slow copy of the encoder."""
         self.crops.check(model)
         self.teacher = Teacher(model.encoder(self.crops.stream))

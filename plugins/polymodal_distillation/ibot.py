@@ -12,9 +12,9 @@ from polymodal import (
     FromRun,
     Layout,
     Loss,
+    Model,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -133,7 +133,7 @@ class IBOT(Objective):
         self.patch_heads = Heads(width, outputs=patch_outputs, **head)
         self.mask = nn.Parameter(torch.randn(spec.features) * 0.02)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Take a slow copy of the encoder."""
         self.crops.check(model)
         self.teacher = Teacher(model.encoder(self.crops.stream))

@@ -14,13 +14,14 @@ from polymodal import (
     Fusion,
     Layout,
     Loss,
+    Model,
     ModuleName,
     Need,
-    Objective,
-    PretrainingModel,
+    Representing,
     Step,
     StreamInfo,
     StreamName,
+    join_layouts,
 )
 from polymodal_fusion import fuse
 from polymodal_generation.next_patch import regression_loss, value_head
@@ -29,7 +30,7 @@ from polymodal_generation.shift import check_rows
 Preceded = tuple[Int[Tensor, " row"], Int[np.ndarray, " sample"]]
 
 
-class ChainedPatches(Objective):
+class ChainedPatches(Representing):
     """Regress every token's values from all tokens before it, in its own stream and earlier ones.
 
     The streams of a sample are one sequence, and the last token of one predicts the first token of
@@ -94,7 +95,7 @@ class ChainedPatches(Objective):
         """Return the fusion."""
         return (self.fusion,)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a fusion that lets tokens see what they predict, or chains other streams.
 
         Raises:
@@ -132,7 +133,7 @@ class ChainedPatches(Objective):
         """Return the values predicted for the rows of each stream that `preceded` names."""
         fused = self._fused(step)
         layouts = self._layouts(step)
-        _, order, places = Layout.joined(layouts)
+        _, order, places = join_layouts(layouts)
         chained = torch.cat([fused[stream].vectors for stream in self.streams])[order]
         parts = zip(self.streams, self.heads, places, preceded(layouts), strict=True)
         return {stream: head(chained[place[rows] - 1]) for stream, head, place, (rows, _) in parts}

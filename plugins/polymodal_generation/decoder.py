@@ -17,9 +17,9 @@ from polymodal import (
     Fusion,
     Layout,
     Loss,
+    Model,
     Need,
     Norm,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -157,7 +157,7 @@ class Decoder(Fusion):
             )
 
 
-def decoder_of(model: PretrainingModel, name: str, *, read: str, written: str) -> Decoder:
+def decoder_of(model: Model, name: str, *, read: str, written: str) -> Decoder:
     """Return a model's decoder for these streams.
 
     Raises:

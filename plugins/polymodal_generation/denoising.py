@@ -9,10 +9,10 @@ from polymodal import (
     Frequencies,
     FromRun,
     Loss,
+    Model,
     ModuleName,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -94,7 +94,7 @@ class Denoising(Objective):
         """Return the decoder."""
         return (self.decoder,)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a module that is no decoder of the stream."""
         decoder_of(model, self.decoder, read=self.stream, written=self.stream)
 

@@ -9,11 +9,11 @@ from polymodal import (
     FromRun,
     Layout,
     Loss,
+    Model,
     ModuleName,
     Need,
-    Objective,
     Predicted,
-    PretrainingModel,
+    Predicting,
     Step,
     StreamInfo,
     StreamName,
@@ -24,7 +24,7 @@ from polymodal_generation.search import beam_search
 from polymodal_generation.shift import followed, followed_count
 
 
-class SequenceToSequence(Objective):
+class SequenceToSequence(Predicting):
     """Predict each id of a target stream from those before it and from a source stream.
 
     The source may be of any modality: a diff, an image. The target's tokenizer must put begin and
@@ -86,7 +86,7 @@ class SequenceToSequence(Objective):
         """Return the decoder."""
         return (self.decoder,)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a module that is no decoder of the streams."""
         decoder_of(model, self.decoder, read=self.source, written=self.target)
 

@@ -11,10 +11,10 @@ from polymodal import (
     FilePath,
     FromRun,
     Loss,
+    Model,
     ModuleName,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -204,7 +204,7 @@ class MaskedCodes(Objective):
         """Return the stream, with values, and the streams given."""
         return self.context.needs(Need(values=True))
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a fusion that does not fit."""
         self.context.check(model)
 

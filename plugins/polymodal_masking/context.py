@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal import Encoded, Need, PretrainingModel, Step, StreamInfo, Tokens, nearest
+from polymodal import Encoded, Model, Need, Step, StreamInfo, Tokens, nearest
 from polymodal_fusion import check_fusion, fuse
 
 
@@ -57,7 +57,7 @@ class Context:
         """Return what the masked stream needs, and the given ones."""
         return {self.stream: need, **{name: Need() for name in self.given}}
 
-    def check(self, model: PretrainingModel) -> None:
+    def check(self, model: Model) -> None:
         """Refuse a fusion that does not fit.
 
         Raises:

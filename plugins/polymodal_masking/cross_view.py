@@ -25,6 +25,7 @@ from polymodal import (
     Taps,
     Tokens,
     Transformer,
+    join_layouts,
     nearest,
 )
 from polymodal_masking.choice import Choice, Rounding, check_ratio
@@ -261,7 +262,7 @@ class CrossView(Objective):
         if samples is not None:
             reference = reference.take(samples)
 
-        layout, order, (visible_at, hidden_at) = Layout.joined([seen.layout, hidden])
+        layout, order, (visible_at, hidden_at) = join_layouts([seen.layout, hidden])
         masks = self.mask.expand(hidden.tokens, -1)
         vectors = torch.cat([self.decoder.entry(seen.vectors), masks])[order]
         decoded = self.decoder(vectors, layout, reference).vectors

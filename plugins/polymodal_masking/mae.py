@@ -18,6 +18,7 @@ from polymodal import (
     StreamName,
     Tokens,
     Transformer,
+    join_layouts,
 )
 from polymodal_masking.choice import Choice, Rounding, check_ratio, choose
 from polymodal_masking.context import Context
@@ -49,7 +50,7 @@ class Decoder(nn.Module):
 
     def forward(self, visible: Encoded, hidden: Layout) -> Tensor:
         """Return values [hidden, feature] for the hidden places of each segment."""
-        chained, order, (_, places) = Layout.joined([_alone(visible.layout), _alone(hidden)])
+        chained, order, (_, places) = join_layouts([_alone(visible.layout), _alone(hidden)])
         entering = torch.cat([self.entry(visible.vectors), self.mask.expand(hidden.tokens, -1)])
         vectors = entering[order] + self.positions(chained.positions)
         return self.exit(self.transformer(vectors, chained).vectors[places])

@@ -15,9 +15,9 @@ from polymodal import (
     Layout,
     Loss,
     MergingEncoder,
+    Model,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -179,11 +179,11 @@ class MergedReconstruction(Objective):
         """Return the stream, with ids on one axis and a mask."""
         return {self.stream: self._need()}
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse an encoder that does not merge tokens."""
         self._encoder(model)
 
-    def _encoder(self, model: PretrainingModel) -> MergingEncoder:
+    def _encoder(self, model: Model) -> MergingEncoder:
         encoder = model.encoder(self.stream)
         if not isinstance(encoder, MergingEncoder):
             raise ValueError(

@@ -13,9 +13,9 @@ from polymodal import (
     FromRun,
     Layout,
     Loss,
+    Model,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -140,7 +140,7 @@ class MaskedNodes(Objective):
             self.predictor = nn.Sequential(nn.PReLU(), nn.Linear(width, width))
             self.slow_projector = Teacher(self.projector)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Take a slow copy of the encoder for the latent term."""
         if self.latent:
             self.slow_encoder = Teacher(model.encoder(self.stream))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from polymodal import (
     FromRun,
     Loss,
+    Model,
     ModuleName,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -107,7 +107,7 @@ class MaskedRegions(Objective):
         """Return the stream, with values and, for classes, soft labels; and the streams given."""
         return self.context.needs(self.need)
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a fusion that does not fit."""
         self.context.check(model)
 

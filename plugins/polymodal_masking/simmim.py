@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from polymodal import (
     FromRun,
     Loss,
+    Model,
     ModuleName,
     Need,
     Objective,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -90,7 +90,7 @@ class SimMIM(Objective):
         """Return the stream, with values, and the streams given."""
         return self.context.needs(Need(values=True))
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a fusion that does not fit."""
         self.context.check(model)
 

@@ -14,10 +14,11 @@ from polymodal import (
     Frequencies,
     FromRun,
     Loss,
+    Model,
     ModuleName,
     Need,
-    Objective,
-    PretrainingModel,
+    Scoring,
+    Sharing,
     Step,
     StreamInfo,
     StreamName,
@@ -78,7 +79,7 @@ class Masked:
     samples: list[int] | None  # of the batch, those that are there; None for every one
 
 
-class MaskedTokens(Objective):
+class MaskedTokens(Scoring, Sharing):
     """Hide a share of a stream's ids and predict them (BERT; whole words; SpanBERT).
 
     Special ids and kinds are never hidden. Of what is hidden, a share turns into the mask id, a
@@ -207,7 +208,7 @@ class MaskedTokens(Objective):
         """Return the stream, with ids and a mask id, and the streams given."""
         return self.context.needs(self._need())
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a fusion that does not fit."""
         self.context.check(model)
 

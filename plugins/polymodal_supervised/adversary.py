@@ -13,11 +13,11 @@ from polymodal import (
     FieldName,
     FromRun,
     Loss,
+    Model,
     Need,
-    Objective,
     ObjectiveName,
     Phase,
-    PretrainingModel,
+    Phased,
     Step,
     StreamInfo,
     StreamName,
@@ -50,7 +50,7 @@ PRESETS: Final = {
 }
 
 
-class Adversary(Objective):
+class Adversary(Phased):
     """Make a concept hard to read off an encoder (CausaLM, Feder et al., 2021, section 4).
 
     A head predicts the concept from the encoder's vectors; through gradient reversal the encoder is
@@ -167,7 +167,7 @@ class Adversary(Objective):
         """Return the stream, with words if their labels are read."""
         return {self.reader.stream: self.reader.need}
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a `masked` that hides nothing of the stream."""
         self.reader.check(model)
 

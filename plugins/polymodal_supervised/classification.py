@@ -15,8 +15,10 @@ from polymodal import (
     FromRun,
     Loss,
     Need,
-    Objective,
     Predicted,
+    Predicting,
+    Representing,
+    Scoring,
     Step,
     StreamInfo,
     StreamName,
@@ -91,7 +93,7 @@ def _forget_numbers(module: nn.Module, _: Any) -> None:
     module._numbers = None
 
 
-class Classification(Objective):
+class Classification(Scoring, Predicting, Representing):
     """Predict a class of the sample from a stream's pooled vector, or from its tokens'.
 
     Labels are compared as text, so that 1 and "1" are one class. A sample without a label or

@@ -14,10 +14,10 @@ from polymodal import (
     FieldName,
     FromRun,
     Loss,
+    Model,
     Need,
     Objective,
     ObjectiveName,
-    PretrainingModel,
     Step,
     StreamInfo,
     StreamName,
@@ -104,7 +104,7 @@ class ConceptReader(nn.Module):
         """What it asks of the stream."""
         return Need(channels=("word",) if self.words else ())
 
-    def check(self, model: PretrainingModel) -> None:
+    def check(self, model: Model) -> None:
         """Refuse a `masked` that hides nothing of the stream.
 
         Raises:
@@ -246,7 +246,7 @@ class Concept(Objective):
         """Return the stream, with words if their labels are read."""
         return {self.reader.stream: self.reader.need}
 
-    def attach(self, model: PretrainingModel) -> None:
+    def attach(self, model: Model) -> None:
         """Refuse a `masked` that hides nothing of the stream."""
         self.reader.check(model)
 

@@ -16,7 +16,7 @@ from polymodal import (
     FromRun,
     Loss,
     Need,
-    Objective,
+    Representing,
     Step,
     StreamInfo,
     StreamName,
@@ -27,7 +27,7 @@ Distance = Literal["mse", "l1", "smooth_l1"]
 _DISTANCES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 
 
-class Regression(Objective):
+class Regression(Representing):
     """Predict one or several numbers of the sample from a stream's pooled vector.
 
     A sample without a label or without the stream costs nothing. The loss of a sample is the mean

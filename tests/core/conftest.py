@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 
 
 @pytest.fixture(scope="session")

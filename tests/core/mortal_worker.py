@@ -19,8 +19,8 @@ import sensor_plugin
 import torch
 import torch._dynamo  # with their first optimiser all runs would, for a second each
 
-from polymodal.config.config import check_config
-from polymodal.plugins.plugins import Plugins
+from polymodal.config.reading import check_config
+from polymodal.plugins.discovery import Plugins
 from polymodal.runs.build import Builder
 from polymodal.training.checkpoint import save_checkpoint
 from polymodal.training.train import Training

@@ -16,15 +16,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from polymodal import Encoded, Loss, Need, Objective, Teacher
-from polymodal.config.config import Config
+from polymodal import Encoded, Loss, Need, Objective, Phased, Teacher
+from polymodal.config.shape import Config
 from polymodal.ground.distributed import gather_rows, is_shard, rank, sum_over_ranks, world_size
 from polymodal.interfaces.objective import Phase
 from polymodal.interfaces.step import Step
 from polymodal.model.model import PretrainingModel
 from polymodal.nn.transformer import Transformer
 from polymodal.packed.batch import Batch
-from polymodal.plugins.plugins import installed
+from polymodal.plugins.discovery import installed
 from polymodal.testing.toys import TOY_STREAMS, take, toy_batch, toy_info
 from polymodal.training.optimization import Optimization
 from polymodal.training.parallel import processes
@@ -33,7 +33,7 @@ STREAMS = ("patches", "words", "causal_words")
 SAMPLES = 8
 
 
-class VirtualAdversary(Objective):
+class VirtualAdversary(Phased):
     """Vectors that stay where they are under the worst small change of the embeddings."""
 
     def needs(self):
@@ -58,7 +58,7 @@ class VirtualAdversary(Objective):
         ).pooled_rows()
 
 
-class Adversary(Objective):
+class Adversary(Phased):
     """An encoder whose vectors do not tell how many tokens there were; the head is apart."""
 
     def __init__(self):

@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal import Loss, Need, Objective, Teacher, hookimpl
+from polymodal import Loss, Need, Phased, Teacher, hookimpl
 from polymodal.interfaces.component import FromRun, StreamInfo
 from polymodal.interfaces.objective import Phase
-from polymodal.plugins.plugins import Registry
+from polymodal.plugins.registry import Registry
 
 polymodal_interface = 1
 QUEUE, GUESSES = 6, 4
 
 
-class Remembering(Objective):
+class Remembering(Phased):
     """Tell a sample's key from queued ones, and guess evenly: seldom guesses weigh more."""
 
     def __init__(self, info: FromRun[Mapping[str, StreamInfo]], *, stream: str):

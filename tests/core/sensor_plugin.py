@@ -13,7 +13,7 @@ from polymodal import (
     hookimpl,
 )
 from polymodal.packed.layout import Layout
-from polymodal.plugins.plugins import Registry
+from polymodal.plugins.registry import Registry
 
 polymodal_interface = 1
 

@@ -31,7 +31,7 @@ from markdown_it import MarkdownIt
 
 from polymodal import Config, ConfigError, installed, read_config
 from polymodal.commands.planning import make_plan
-from polymodal.config.config import StreamConfig
+from polymodal.config.shape import StreamConfig
 from polymodal.training.train import Training
 
 ROOT = Path(__file__).parents[2]

@@ -124,7 +124,7 @@ def test_importing_the_module_of_every_component_changes_nothing():
     body = """
 import torch
 from polymodal import PluginError
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 before = program()
 loaded = 0
 for plugin in Plugins().all():
@@ -192,7 +192,7 @@ config = {config!r}
 before = program()
 import numpy as np
 from polymodal.runs.build import Builder
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.runs.fitting import fit_tokenizers
 from polymodal.data.loader import PackedDataset, in_order, load_batches
 from polymodal.model.model import total_loss

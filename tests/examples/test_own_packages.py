@@ -13,7 +13,7 @@ import polymodal, polymodal_masking, polymodal_text
 from core.encoder import encoder, spec
 from plugins.objective import Count
 from polymodal import Batch, Layout, PretrainingModel, Tokens
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 
 model = PretrainingModel(
     {"text": "text"}, {"text": encoder}, {"text": spec}, objectives={"count": Count()}

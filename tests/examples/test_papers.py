@@ -9,7 +9,7 @@ from polymodal import read_config
 from polymodal.commands.comparing import read_comparison
 from polymodal.commands.papers import find_papers
 from polymodal.commands.planning import make_plan
-from polymodal.config.config import Origin
+from polymodal.plugins.origin import Origin
 
 FOLDER = Path(__file__).parents[2] / "examples" / "papers"
 SLUGS = sorted(file.parent.name for file in FOLDER.glob("*/paper.yaml"))

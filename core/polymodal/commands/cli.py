@@ -15,7 +15,7 @@ import typer
 from polymodal.ground.errors import DataError, PolymodalError
 
 if TYPE_CHECKING:
-    from polymodal.plugins.plugins import Plugin
+    from polymodal.plugins.registry import Plugin
 
 DEBUG = "debug"  # the context's object where tracebacks are wanted
 
@@ -53,7 +53,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model, evaluate it and write everything to a directory."""
-    from polymodal.config.config import read_config
+    from polymodal.config.reading import read_config
     from polymodal.plugins.origin import Origin
 
     checked = read_config(config, overrides or [])
@@ -98,7 +98,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a config would train and what a step would cost, without reading data."""
-    from polymodal.config.config import read_config
+    from polymodal.config.reading import read_config
     from polymodal.plugins.origin import Origin
 
     checked = read_config(config, overrides or [])
@@ -252,11 +252,12 @@ def plugins(
     as_json: AsJson = False,
 ) -> None:
     """List the plugins of this environment, broken and blocked ones with the reason."""
-    from polymodal.plugins import plugins as loading
+    from polymodal.plugins.discovery import installed
+    from polymodal.plugins.requirements import requirements as needed
 
-    found = loading.installed().all()
+    found = installed().all()
     if requirements:
-        typer.echo("\n".join(loading.requirements(found)))
+        typer.echo("\n".join(needed(found)))
     elif as_json:
         _print_json([plugin.as_json() for plugin in found])
     else:
@@ -333,7 +334,7 @@ def _add_plugin_commands(arguments: list[str]) -> None:
     words = [word for word in arguments if not word.startswith("-")]
     if words and words[0] in own:
         return
-    from polymodal.plugins.plugins import installed
+    from polymodal.plugins.discovery import installed
 
     for plugin in installed().all():
         try:
@@ -352,7 +353,7 @@ def _print_tracebacks(plugins: "Iterable[Plugin]") -> None:
 
 def _plugins_named(text: str) -> "list[Plugin]":
     """Return the plugins of this environment that an error message speaks of."""
-    from polymodal.plugins.plugins import installed
+    from polymodal.plugins.discovery import installed
 
     with suppress(PolymodalError):  # POLYMODAL_PLUGINS itself may be what is wrong
         found = installed()

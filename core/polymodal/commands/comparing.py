@@ -24,7 +24,8 @@ from typing import Any
 
 import yaml
 
-from polymodal.config.config import Config, read_config
+from polymodal.config.reading import read_config
+from polymodal.config.shape import Config
 from polymodal.ground.durable import write_text
 from polymodal.ground.errors import ConfigError, DataError, nearest
 from polymodal.plugins.origin import Origin

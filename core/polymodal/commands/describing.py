@@ -3,7 +3,8 @@
 from typing import Any
 
 from polymodal.ground.errors import PluginError, nearest
-from polymodal.plugins.plugins import KINDS, Plugins, installed
+from polymodal.plugins.discovery import Plugins, installed
+from polymodal.plugins.registry import KINDS
 from polymodal.plugins.signature import read_signature
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from polymodal.ground.device import choose_device
 from polymodal.ground.errors import DataError, UnreadableError, nearest
 from polymodal.interfaces.source import Sample, Source
-from polymodal.plugins.plugins import installed
+from polymodal.plugins.discovery import installed
 from polymodal.runs.run import load, read_run_values
 
 

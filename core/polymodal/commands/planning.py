@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from polymodal.config.config import Config
+from polymodal.config.shape import Config
 from polymodal.ground.errors import ConfigError, nearest
 from polymodal.model.model import PretrainingModel
+from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.origin import Origin
-from polymodal.plugins.plugins import Plugins
 from polymodal.runs.build import Builder
 from polymodal.training.costs import Expected, estimate
 

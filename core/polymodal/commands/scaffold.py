@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 from polymodal.ground.errors import PolymodalError, nearest
-from polymodal.plugins.plugins import KINDS, Plugins, installed
+from polymodal.plugins.discovery import Plugins, installed
+from polymodal.plugins.registry import KINDS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 STARTS = ("modality", *KINDS)  # a modality: reader, tokenizer, encoder and source

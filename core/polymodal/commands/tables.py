@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from polymodal.plugins.plugins import Plugin
+from polymodal.plugins.registry import Plugin
 
 if TYPE_CHECKING:  # it would read YAML and pydantic, which most tables need neither of
     from polymodal.commands.papers import Paper

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.config.config import SplitConfig
+from polymodal.config.shape import SplitConfig
 from polymodal.ground.errors import DataError, UnreadableError, nearest
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.source import Sample, Source

@@ -2,13 +2,12 @@
 
 from abc import ABC
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from polymodal.interfaces.step import Step
-    from polymodal.model.model import PretrainingModel
+from polymodal.interfaces.model import Model
+from polymodal.interfaces.step import Step
 
 
 class Method(nn.Module, ABC):
@@ -17,13 +16,13 @@ class Method(nn.Module, ABC):
     It is a module: its parameters are trained, its buffers saved in the checkpoint.
     """
 
-    def attach(self, model: "PretrainingModel") -> None:
+    def attach(self, model: Model) -> None:
         """Change the model once, when it is built: before objectives, weights and optimiser."""
 
     def before_step(self, number: int, total: int | None) -> None:
         """Prepare for a step, before its forward pass."""
 
-    def after_update(self, step: "Step") -> None:
+    def after_update(self, step: Step) -> None:
         """Follow an optimiser step."""
 
 

@@ -1,7 +1,8 @@
 """Step: one optimisation step's view of batch and model, handed to each objective."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,14 +10,19 @@ from torch import Tensor, nn
 
 from polymodal.ground.distributed import gather_rows, holding_gradients, sum_over_ranks
 from polymodal.interfaces.encoder import NO_TAPS, Encoder, Taps
+from polymodal.interfaces.model import Model
 from polymodal.packed.batch import Batch
 from polymodal.packed.layout import Layout
 from polymodal.packed.noise import normal, uniform
 from polymodal.packed.tokens import Encoded, Tokens
 
-if TYPE_CHECKING:
-    from polymodal.interfaces.objective import Objective
-    from polymodal.model.model import PretrainingModel
+
+class Shares(ABC):
+    """Makes something of a step that others may read; an objective that does is a `Sharing`."""
+
+    @abstractmethod
+    def share(self, step: "Step") -> Any:
+        """Return what it makes of a step; called once a step, whoever asks first."""
 
 
 class Step:
@@ -27,7 +33,7 @@ class Step:
 
     def __init__(
         self,
-        model: "PretrainingModel",
+        model: Model,
         batch: Batch,
         *,
         number: int = 0,
@@ -44,7 +50,7 @@ class Step:
         self.objective = ""  # the name of the one at work: two of a kind draw different noise
         self._own: dict[tuple[str, str], Tokens] = {}  # of samples dealt to an objective
         self._encoded: dict[tuple[str, Taps, str], Encoded] = {}
-        self._shared: dict["Objective", Any] = {}
+        self._shared: dict[nn.Module, Any] = {}
 
     @property
     def training(self) -> bool:
@@ -88,11 +94,13 @@ class Step:
         encoded: Encoded = self.encoder(stream)(tokens, taps=taps)
         return encoded
 
-    def shared(self, objective: "Objective") -> Any:
-        """Return what an objective makes of this step for all to read (`Objective.share`), once.
+    def shared(self, objective: nn.Module) -> Any:
+        """Return what an objective makes of this step for all to read (`Sharing.share`), once.
 
         Its noise is drawn in that objective's name, whoever asks first.
         """
+        if not isinstance(objective, Shares):
+            raise TypeError(f"{type(objective).__name__} shares nothing: it is no Sharing")
         if objective not in self._shared:
             asking = self.objective
             if asking:  # a step made by hand may name none

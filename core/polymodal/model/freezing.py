@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from polymodal.config.config import Config, EncoderSlot
+from polymodal.config.shape import Config, EncoderSlot
 from polymodal.ground.errors import nearest
 from polymodal.interfaces.encoder import Encoder
 from polymodal.model.model import PretrainingModel

@@ -13,7 +13,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polymodal.interfaces.encoder import Taps
 from polymodal.interfaces.step import Step
@@ -257,7 +257,7 @@ class _MeteredStep(Step):
 class _Saved(torch.autograd.graph.saved_tensors_hooks):
     """Counts the bytes kept for the backward pass, beside weights, each storage once."""
 
-    def __init__(self, model: PretrainingModel):
+    def __init__(self, model: nn.Module):
         self.bytes = 0
         self._seen = {p.untyped_storage().data_ptr() for p in model.parameters()}
         super().__init__(self._keep, lambda kept: kept)

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal.ground.distributed import is_shard, world_size
-from polymodal.ground.errors import nearest
+from polymodal.interfaces.capabilities import Asking, Phased, Representing
 from polymodal.interfaces.component import StreamInfo, TokenSpec
 from polymodal.interfaces.encoder import Encoder
 from polymodal.interfaces.method import Method
+from polymodal.interfaces.model import Model
 from polymodal.interfaces.objective import Comparison, Loss, Objective, View
 from polymodal.interfaces.step import Step
 from polymodal.model.caching import Compared, Vectors, compare_all
@@ -22,7 +23,7 @@ from polymodal.packed.batch import Batch
 from polymodal.packed.tokens import Encoded, Tokens
 
 
-class PretrainingModel(nn.Module):
+class PretrainingModel(Model):
     """Everything that is trained; `model(batch)` returns each objective's loss as a sum.
 
     Usable in any loop: `total_loss(losses, model.weights)` is what to call backward on.
@@ -71,35 +72,13 @@ class PretrainingModel(nn.Module):
         """What objectives may know of each stream."""
         return {s: stream_info(self.specs[s], self.encoder(s)) for s in self.streams}
 
-    def encoder(self, stream: str) -> Encoder:
-        """Return the encoder of a stream.
-
-        Raises:
-            KeyError: no stream has this name.
-        """
-        if stream not in self.streams:
-            raise KeyError(f"No stream is called {stream!r}.{nearest(stream, self.streams)}")
-        return cast(Encoder, self.encoders[self.streams[stream]])
-
-    def module(self, name: str) -> nn.Module:
-        """Return a shared module.
-
-        Raises:
-            KeyError: no module has this name.
-        """
-        if name not in self.shared:
-            raise KeyError(f"No module is called {name!r}.{nearest(name, self.shared)}")
-        return self.shared[name]
-
     def objective(self, name: str) -> Objective:
         """Return an objective.
 
         Raises:
             KeyError: no objective has this name.
         """
-        if name not in self.objectives:
-            raise KeyError(f"No objective is called {name!r}.{nearest(name, self.objectives)}")
-        return cast(Objective, self.objectives[name])
+        return cast(Objective, super().objective(name))
 
     def comparison(self, name: str) -> Comparison:
         """Return an objective that is a comparison."""
@@ -168,7 +147,9 @@ class PretrainingModel(nn.Module):
         losses = {}
         if phase is not None:
             step.objective, _, name = phase.partition("/")
-            losses[step.objective] = self.objective(step.objective).phase_loss(step, name)
+            losses[step.objective] = cast(Phased, self.objective(step.objective)).phase_loss(
+                step, name
+            )
         else:
             compared = compared or {}
             names = self.objectives if objectives is None else objectives
@@ -205,7 +186,8 @@ class PretrainingModel(nn.Module):
 
     def beside(self, stream: str, objective: str | None) -> tuple[str, ...]:
         """Return the sample's other streams that its vector depends on; see `encode`."""
-        return () if objective is None else self.objective(objective).beside(stream)
+        found = None if objective is None else self.objective(objective)
+        return found.beside(stream) if isinstance(found, Representing) else ()
 
     def encode(
         self,
@@ -224,7 +206,8 @@ class PretrainingModel(nn.Module):
             beside: the same samples' tokens in other streams; those that the objective takes in
                 and that are not given count as absent.
         """
-        if objective is None:
+        represents = None if objective is None else self.objective(objective)
+        if objective is None or not isinstance(represents, Representing):
             encoded: Encoded = self.encoder(stream)(tokens)
             return encoded.pooled_rows()
         samples, device = tokens.layout.samples, tokens.layout.device
@@ -235,7 +218,7 @@ class PretrainingModel(nn.Module):
         keys = torch.zeros(samples, dtype=torch.int64, device=device)
         step = Step(self, Batch(streams, samples, keys))
         step.objective = objective
-        return self.objective(objective).represent(step, stream)
+        return represents.represent(step, stream)
 
     def views(self) -> dict[str, View]:
         """Return the views of all objectives, by "objective/name"."""
@@ -269,7 +252,8 @@ class PretrainingModel(nn.Module):
             read = set(objective.needs())
             if not read & present:
                 continue
-            reached |= {f"objectives.{each}" for each in (name, *objective.shares())}
+            asked = objective.shares() if isinstance(objective, Asking) else ()
+            reached |= {f"objectives.{each}" for each in (name, *asked)}
             reached |= {f"shared.{used}" for used in objective.uses()}
             reached |= {f"encoders.{self.streams[stream]}" for stream in read & present}
         for part, parameters in self._parts.items():

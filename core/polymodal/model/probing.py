@@ -12,6 +12,7 @@ from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_b
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import DataError, UnreadableError, nearest
+from polymodal.interfaces.capabilities import Predicting
 from polymodal.interfaces.evaluation import Each, Evaluation, Features, Predictions, Score, Split
 from polymodal.interfaces.step import Step
 from polymodal.model.model import PretrainingModel
@@ -154,6 +155,8 @@ class ModelProbe:
             DataError: no such source, an empty split, or an objective that predicts nothing.
         """
         task = self.model.objective(objective)
+        if not isinstance(task, Predicting):
+            raise DataError(f"{type(task).__name__} has no predictions to evaluate")
         fields = self._source(source, split).fields()
         values: list[Any] = []
         rows: list[int] = []

@@ -16,8 +16,6 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from polymodal.packed.chaining import chain_positions, chain_structure
-
 Value = TypeVar("Value")
 
 
@@ -34,7 +32,8 @@ def ranges(
     )
 
 
-def _offsets(lengths: Sequence[int], device: torch.device | None = None) -> Tensor:
+def offsets_of(lengths: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Return the running sum of lengths, from 0."""
     offsets = torch.zeros(len(lengths) + 1, dtype=torch.int64)
     torch.cumsum(torch.tensor(lengths, dtype=torch.int64), 0, out=offsets[1:])
     return offsets if device is None else offsets.to(device, non_blocking=True)
@@ -98,7 +97,7 @@ class Layout:
         if min(counts, default=0) < 0:
             raise ValueError(f"lengths must not be negative, got {min(counts)}")
         device = None if positions is None else positions.device
-        offsets = _offsets(counts, device)
+        offsets = offsets_of(counts, device)
         if positions is None:
             sizes = np.array(counts, np.int64)  # numpy repeats faster than torch
             within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -184,7 +183,7 @@ class Layout:
         Raises:
             ValueError: a value out of range, or an edge between two segments.
         """
-        if self.offsets.tolist() != _offsets(self.lengths).tolist():
+        if self.offsets.tolist() != offsets_of(self.lengths).tolist():
             raise ValueError("offsets are not the running sum of lengths")
         if any(not 0 <= sample < self.samples for sample in self.owners):
             raise ValueError(f"an owner lies outside the batch's {self.samples} samples")
@@ -204,7 +203,7 @@ class Layout:
         chosen = _host(segments)
         lengths = [self.lengths[segment] for segment in chosen]
         index = torch.tensor(chosen, dtype=torch.int64, device=self.device)
-        offsets = _offsets(lengths, self.device)
+        offsets = offsets_of(lengths, self.device)
         rows = ranges(self.offsets[index], offsets.diff(), sum(lengths))
         new = self._follow(rows, lengths, offsets, owner=None, samples=len(chosen))
         if self.edges is None:
@@ -242,7 +241,7 @@ class Layout:
                 f"{len(index)} kept tokens in {self.segments} segments, but the new lengths "
                 f"are {len(lengths)} and add up to {sum(lengths)}"
             )
-        offsets = _offsets(lengths, self.device)
+        offsets = offsets_of(lengths, self.device)
         new = self._follow(index, lengths, offsets, owner=self.owner, samples=self.samples)
         if self.edges is None:
             return new, index
@@ -271,71 +270,6 @@ class Layout:
         for segment, sample in enumerate(self.owners):
             segments[sample].append(segment)
         return [(place, s) for place, sample in enumerate(samples) for s in segments[sample]]
-
-    @staticmethod
-    def stacked(layouts: Sequence["Layout"]) -> "Layout":
-        """Return one layout with the samples of all, first to last."""
-        if not layouts:
-            raise ValueError("nothing to stack")
-        first_sample = [sum(each.samples for each in layouts[:i]) for i in range(len(layouts))]
-        owner = None
-        if any(each.owner is not None for each in layouts):
-            owner = [s + o for s, each in zip(first_sample, layouts, strict=True)
-                     for o in each.owners]  # fmt: skip
-        lengths = [length for each in layouts for length in each.lengths]
-        return Layout.of(
-            lengths,
-            chain_positions(layouts),
-            owner=owner,
-            samples=sum(each.samples for each in layouts),
-            **chain_structure(layouts),
-        )
-
-    @staticmethod
-    def joined(layouts: Sequence["Layout"]) -> tuple["Layout", Tensor, list[Tensor]]:
-        """Chain several streams within each sample.
-
-        Returns the layout (one segment a sample, channel "part" telling the stream a token came
-        from), the order of the rows of all streams laid end to end, and, for each stream, where
-        its tokens are now.
-        """
-        if not layouts:
-            raise ValueError("nothing to join")
-        samples = layouts[0].samples
-        if any(each.samples != samples for each in layouts):
-            raise ValueError(f"streams of {[each.samples for each in layouts]} samples can't join")
-        device = layouts[0].device
-        parts = [[0] * samples for _ in layouts]
-        for part, each in zip(parts, layouts, strict=True):
-            for sample, length in zip(each.owners, each.lengths, strict=True):
-                part[sample] += length
-        lengths = [sum(sizes) for sizes in zip(*parts, strict=True)]
-        start = _offsets(lengths, device)[:-1]
-        places: list[Tensor] = []
-        for part, each in zip(parts, layouts, strict=True):
-            sizes = torch.tensor(part, dtype=torch.int64, device=device)
-            # Where a segment starts among those of its sample.
-            before, seen = [], [0] * samples
-            for sample, length in zip(each.owners, each.lengths, strict=True):
-                before.append(seen[sample])
-                seen[sample] += length
-            skip = torch.tensor(before, dtype=torch.int64, device=device)
-            owner = torch.tensor(each.owners, dtype=torch.int64, device=device)
-            places.append(ranges(start[owner] + skip, each.offsets.diff(), each.tokens))
-            start = start + sizes
-        place = torch.cat(places)
-        order = torch.empty_like(place)
-        order[place] = torch.arange(len(place), device=device)
-        structure = chain_structure(layouts)
-        part_of = [torch.full((each.tokens,), i) for i, each in enumerate(layouts)]
-        channels = {**structure["channels"], "part": torch.cat(part_of).to(device)}
-        structure["channels"] = {name: rows[order] for name, rows in channels.items()}
-        if structure["kinds"] is not None:
-            structure["kinds"] = structure["kinds"][order]
-        if structure["edges"] is not None:
-            structure["edges"] = place[structure["edges"]]
-        layout = Layout.of(lengths, chain_positions(layouts)[order], **structure)
-        return layout, order, places
 
     def pad(
         self, rows: Shaped[Tensor, "token *feature"], fill: int | float = 0

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from polymodal.interfaces.component import TokenSpec
 from polymodal.packed.buffers import moved
+from polymodal.packed.chaining import join_layouts, stack_layouts
 from polymodal.packed.layout import Layout, ranges
 
 Reduce = Literal["mean", "sum", "max", "first"]
@@ -81,13 +82,13 @@ class Tokens:
     @staticmethod
     def stack(items: Sequence["Tokens"]) -> "Tokens":
         """Return one batch with the samples of all."""
-        layout = Layout.stacked([item.layout for item in items])
+        layout = stack_layouts([item.layout for item in items])
         return items[0].with_rows(torch.cat([item.rows for item in items]), layout)
 
     @staticmethod
     def join(items: Sequence["Tokens"]) -> tuple["Tokens", list[Int[Tensor, " token"]]]:
         """Chain streams within each sample; also return where each stream's tokens went."""
-        layout, order, places = Layout.joined([item.layout for item in items])
+        layout, order, places = join_layouts([item.layout for item in items])
         rows = torch.cat([item.rows for item in items])[order]
         return items[0].with_rows(rows, layout), places
 
@@ -226,7 +227,7 @@ class Encoded:
                 first += item.layout.tokens
             source = torch.cat(maps)
         return Encoded(
-            Layout.stacked([item.layout for item in items]),
+            stack_layouts([item.layout for item in items]),
             torch.cat([item.vectors for item in items]),
             torch.cat([item.pooled for item in items]),
             source,
@@ -238,7 +239,7 @@ class Encoded:
 
         Pooled is the mean over each sample's tokens.
         """
-        layout, order, places = Layout.joined([item.layout for item in items])
+        layout, order, places = join_layouts([item.layout for item in items])
         vectors = torch.cat([item.vectors for item in items])[order]
         return Encoded.mean_pooled(layout, vectors), places
 

@@ -8,9 +8,9 @@ import pluggy
 if TYPE_CHECKING:
     import typer
 
-    from polymodal.model.model import PretrainingModel
-    from polymodal.plugins.plugins import Registry
-    from polymodal.testing import Example
+    from polymodal.interfaces.example import Example
+    from polymodal.interfaces.model import Model
+    from polymodal.plugins.registry import Registry
 
 INTERFACE = 1
 """The version of these hooks and of the component interfaces. A plugin module says the one it was
@@ -40,7 +40,7 @@ def polymodal_commands(app: "typer.Typer") -> None:
 
 
 @hookspec
-def polymodal_model_built(model: "PretrainingModel", config: Any) -> None:
+def polymodal_model_built(model: "Model", config: Any) -> None:
     """Adjust a model after it is built, before weights are loaded and the optimiser is built."""
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError as PydanticError
 
 from polymodal.ground.errors import closest, nearest, suggest
 from polymodal.plugins.origin import Problem
-from polymodal.plugins.plugins import Component
+from polymodal.plugins.registry import Component
 from polymodal.plugins.signature import Option, Signature, read_signature
 
 Refusals = Mapping[str, Callable[[str], str | None]]

@@ -7,13 +7,12 @@ before any data is read.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
-from polymodal.config.config import Config, Slot, TrainedSlot, words
+from polymodal.config.checks import words
+from polymodal.config.shape import Config, Slot
 from polymodal.data.dealing import Hand
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
@@ -28,10 +27,11 @@ from polymodal.interfaces.tokenizer import Reader, Tokenizer
 from polymodal.model.freezing import freeze
 from polymodal.model.model import PretrainingModel, stream_info
 from polymodal.packed.noise import hash_words
+from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.options import blamed, check_options, convert
 from polymodal.plugins.origin import Origin, Problem, one_line
-from polymodal.plugins.plugins import Plugins, installed
 from polymodal.plugins.signature import read_signature
+from polymodal.runs.initializing import initialize
 
 Part = TypeVar("Part")
 # A training's parts, by the properties that build them.
@@ -270,7 +270,7 @@ class Builder:
         encoders = self._all("encoder", slots, Encoder)
         for name, encoder in encoders.items():
             where, slot = slots[name]
-            self._try(f"{where}.initialize", partial(_initialize, encoder, slot, name, "encoders"))
+            self._try(f"{where}.initialize", partial(initialize, encoder, slot, name, "encoders"))
             key = "freeze_layers" if slot.freeze_layers else "freeze"
             self._try(f"{where}.{key}", partial(freeze, encoder, slot))
         return encoders
@@ -430,7 +430,7 @@ class Builder:
             for name, part in parts.items():
                 where = f"{section}.{name}.initialize"
                 slot = getattr(config, section)[name]
-                self._try(where, partial(_initialize, part, slot, name, _STATE[section]))
+                self._try(where, partial(initialize, part, slot, name, _STATE[section]))
         self._raise()
         self.plugins.hook.polymodal_model_built(model=model, config=config)
         return model
@@ -490,40 +490,3 @@ def _place(where: str, slot: Slot, word: str) -> str:
         if isinstance(value, list) and word in value:
             return f"{where}.{option}.{value.index(word)}"
     return where
-
-
-def _initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> None:
-    """Take the weights of another run's part of the same kind.
-
-    An encoder or module must have all of them; an objective takes those it has in common, so that
-    what was pre-trained by one (a decoder) can be fine-tuned by another.
-
-    Raises:
-        ValueError: no such run or part, nothing in common, or weights of other shapes.
-    """
-    if slot.initialize is None:
-        return
-    from safetensors.torch import load_file
-
-    path, _, other = slot.initialize.partition("#")
-    other = other or name
-    file = Path(path) / "model" / "model.safetensors"
-    if not file.is_file():
-        raise ValueError(f"{path!r} is no run: it has no model/model.safetensors")
-    weights = load_file(file)
-    prefix = f"{section}.{other}."
-    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    if not found:
-        names = {key.split(".")[1] for key in weights if key.startswith(f"{section}.")}
-        raise ValueError(f"{path!r} has no such part {other!r}.{nearest(other, names)}")
-    device = next(iter(part.state_dict().values())).device
-    found = {key: value.to(device) for key, value in found.items()}  # a plan has none: "meta"
-    partly = section == "objectives"
-    if partly:
-        found = {key: value for key, value in found.items() if key in part.state_dict()}
-        if not found:
-            raise ValueError(f"{path!r}: objective {other!r} has no weights in common with it")
-    try:
-        part.load_state_dict(found, strict=not partly)
-    except RuntimeError as error:
-        raise ValueError(" ".join(str(error).split())) from error

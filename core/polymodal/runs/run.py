@@ -20,7 +20,8 @@ import yaml
 from jaxtyping import Float
 from safetensors.torch import load_model, save_file, save_model
 
-from polymodal.config.config import Config, TrainedSlot, check_config
+from polymodal.config.reading import check_config
+from polymodal.config.shape import Config, TrainedSlot
 from polymodal.ground.distributed import rank, whole_weights
 from polymodal.ground.durable import beside, put_in_place, write_text
 from polymodal.ground.errors import ConfigError, DataError, PluginError, nearest
@@ -28,7 +29,7 @@ from polymodal.interfaces.evaluation import Score
 from polymodal.interfaces.tokenizer import Tokenizer
 from polymodal.model.model import PretrainingModel
 from polymodal.model.probing import ModelProbe
-from polymodal.plugins.plugins import Plugins, installed
+from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.signature import read_signature
 from polymodal.runs.build import Builder, Requirement
 

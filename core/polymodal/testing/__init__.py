@@ -12,7 +12,7 @@ is imported on demand.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from polymodal.testing.example import Example
+from polymodal.interfaces.example import Example
 
 if TYPE_CHECKING:
     from polymodal.testing.checking import check_component, check_plugin

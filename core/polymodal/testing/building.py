@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from polymodal.ground.errors import PluginError, nearest
 from polymodal.interfaces.component import StreamInfo, TokenSpec
+from polymodal.interfaces.example import Example
+from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.options import convert
-from polymodal.plugins.plugins import Component, Plugins
+from polymodal.plugins.registry import Component
 from polymodal.plugins.signature import Signature, read_signature
 from polymodal.testing.encoders import EncoderSubject
 from polymodal.testing.evaluations import EvaluationSubject
-from polymodal.testing.example import Example
 from polymodal.testing.fusions import FusionSubject
 from polymodal.testing.methods import MethodSubject
 from polymodal.testing.objectives import ObjectiveSubject

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from polymodal.ground.errors import PluginError, PolymodalError, nearest
-from polymodal.plugins.plugins import KINDS, Plugins, installed
+from polymodal.interfaces.example import Example
+from polymodal.plugins.discovery import Plugins, installed
+from polymodal.plugins.registry import KINDS
 from polymodal.testing.building import examples_of, prepared, subject_of
-from polymodal.testing.example import Example
 from polymodal.testing.registry import ConformanceError, Examination, Finding, Status
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from polymodal.plugins.plugins import installed
+from polymodal.plugins.discovery import installed
 from polymodal.testing.registry import Finding
 
 

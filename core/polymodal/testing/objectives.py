@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.ground.errors import nearest
+from polymodal.interfaces.capabilities import Representing
 from polymodal.interfaces.component import StreamInfo
 from polymodal.interfaces.objective import Comparison, Loss, Objective
 from polymodal.interfaces.step import Step
@@ -516,10 +517,13 @@ def half_precision(subject: ObjectiveSubject) -> None:
 def projection(subject: ObjectiveSubject) -> None:
     """`represent` gives a finite vector a sample for every stream it needs."""
     model = subject.model().eval()
+    objective = model.objective(OBJECTIVE)
+    if not isinstance(objective, Representing):
+        return
     step = Step(model, subject.batch(absent={s: [0] for s in subject.streams}))
     for stream in subject.streams:
         with torch.no_grad():
-            rows = model.objective(OBJECTIVE).represent(step, stream)
+            rows = objective.represent(step, stream)
         if rows.dim() != 2 or len(rows) != len(LENGTHS) or not bool(rows.isfinite().all()):
             raise ConformanceError(
                 f"`project` or `represent` of {stream!r} must give a finite vector for each of "

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from polymodal.plugins.plugins import Plugins, installed
+from polymodal.interfaces.example import Example
+from polymodal.plugins.discovery import Plugins, installed
 from polymodal.testing.building import examples_of, prepared, subject_of
-from polymodal.testing.example import Example
 from polymodal.testing.registry import Examination, checks
 
 

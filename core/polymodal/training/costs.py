@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from polymodal.config.config import Config
+from polymodal.config.shape import Config
 from polymodal.ground.errors import ConfigError
 from polymodal.interfaces.component import TokenSpec
 from polymodal.model.model import PretrainingModel

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
-from polymodal.config.config import Config
+from polymodal.config.shape import Config
 from polymodal.ground.device import seed_generators
 from polymodal.ground.distributed import any_over_ranks, placed, rank, sum_over_ranks, world_size
+from polymodal.interfaces.capabilities import Phased
 from polymodal.interfaces.objective import Comparison, Loss
 from polymodal.interfaces.step import Step
 from polymodal.model.caching import Compared, Vectors
@@ -43,8 +44,9 @@ class Optimization:
         self.parameters = list(model.parameters())  # `model.zero_grad` walks all modules anew
         self.phases = {
             f"{name}/{phase}": found
-            for name in model.objectives
-            for phase, found in model.objective(name).phases().items()
+            for name, objective in model.objectives.items()
+            if isinstance(objective, Phased)
+            for phase, found in objective.phases().items()
         }
         rate, settings = config.optimizer.learning_rate, config.optimizer
         options: dict[str, Any] = {"lr": rate, "betas": settings.betas, "eps": settings.epsilon}

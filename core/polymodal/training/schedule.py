@@ -2,7 +2,7 @@
 
 import math
 
-from polymodal.config.config import OptimizerConfig
+from polymodal.config.shape import OptimizerConfig
 
 
 def learning_rate(step: int, total: int, config: OptimizerConfig) -> float:

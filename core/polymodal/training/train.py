@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from polymodal.config.config import Config
+from polymodal.config.shape import Config
 from polymodal.data.grouping import Grouped
 from polymodal.data.loader import PackedDataset, load_batches, token_counts
 from polymodal.data.sampling import Draws, Mixture, Refs, batches
@@ -26,8 +26,8 @@ from polymodal.model.probing import ModelProbe, run_evaluations
 from polymodal.nn.average import WeightAverage
 from polymodal.packed.batch import Batch
 from polymodal.packed.noise import hash_words
+from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.origin import Origin
-from polymodal.plugins.plugins import Plugins
 from polymodal.runs.build import Builder, fields_of, groups_of
 from polymodal.runs.fitting import fit_tokenizers
 from polymodal.runs.run import (

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from polymodal.config.config import SplitConfig
+from polymodal.config.shape import SplitConfig
 from polymodal.data.splits import SplitSource
 from polymodal_demo.galaxies import Galaxies
 

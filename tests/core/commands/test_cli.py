@@ -97,7 +97,7 @@ def test_plan_reads_no_data_and_imports_only_what_its_components_need(folder):
     assert plan["streams"][0]["vocabulary"] == 60 and plan["encoders"][0]["width"] == 64
     code = (
         "import sys\n"
-        "from polymodal.config.config import read_config\n"
+        "from polymodal.config.reading import read_config\n"
         "from polymodal.commands.planning import make_plan\n"
         "make_plan(read_config('run.yaml'))\n"
         "for name in ('timm', 'open_clip', 'librosa', 'torch_geometric', 'av', 'sklearn'):\n"
@@ -112,7 +112,7 @@ def test_planning_the_quickstart_reads_no_row_and_imports_no_package_it_does_not
         pytest.importorskip(name)
     code = (
         "import sys\n"
-        "from polymodal.config.config import read_config\n"
+        "from polymodal.config.reading import read_config\n"
         "from polymodal.commands.planning import make_plan\n"
         "from polymodal.data.splits import SplitSource\n"
         "def refuse(*_): raise AssertionError('data was read')\n"
@@ -139,6 +139,6 @@ def test_describe_tells_of_each_kind_that_shares_a_name(folder):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_example_config_is_right(path):
-    from polymodal.config.config import read_config
+    from polymodal.config.reading import read_config
 
     assert read_config(path, files=False).streams

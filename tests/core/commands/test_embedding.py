@@ -5,7 +5,7 @@ import pytest
 
 from polymodal import DataError
 from polymodal.commands.embedding import embed_to_parquet
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.training.train import Training
 
 WORDS = ("dog", "cat", "cow", "owl")

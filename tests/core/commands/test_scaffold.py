@@ -5,7 +5,7 @@ import pytest
 
 from polymodal import PolymodalError
 from polymodal.commands.scaffold import STARTS, write_distribution
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 
 
 @pytest.mark.parametrize("kind", STARTS)

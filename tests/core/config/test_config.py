@@ -4,7 +4,7 @@ import sys
 import pytest
 import yaml
 
-from polymodal.config.config import check_config, read_config
+from polymodal.config.reading import check_config, read_config
 from polymodal.ground.errors import ConfigError
 
 
@@ -137,7 +137,7 @@ def test_misspelt_names_and_options_are_refused_without_torch(tmp_path):
     )
     code = (
         "import sys\n"
-        "from polymodal.config.config import read_config\n"
+        "from polymodal.config.reading import read_config\n"
         "from polymodal.ground.errors import ConfigError\n"
         "try:\n"
         f"    read_config({str(path)!r})\n"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from polymodal.config.config import read_config
+from polymodal.config.reading import read_config
 from polymodal.ground.errors import ConfigError
 from polymodal.plugins.origin import Origin
 
@@ -393,7 +393,7 @@ def refusals(tmp_path_factory):
     paths = {name: write(folder, case, name) for name, case in TEXT.items()}
     code = (
         "import json, sys\n"
-        "from polymodal.config.config import read_config\n"
+        "from polymodal.config.reading import read_config\n"
         "from polymodal.ground.errors import ConfigError\n"
         "found = {}\n"
         "for name, path in json.load(sys.stdin).items():\n"

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import load_file
 
 from polymodal import View, load
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.data.dealing import Hand, deal
 from polymodal.data.loader import PackedDataset, StreamReading, in_order
 from polymodal.data.splits import SplitSource

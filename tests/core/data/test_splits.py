@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from polymodal import DataError, Source
-from polymodal.config.config import SplitConfig
+from polymodal.config.shape import SplitConfig
 from polymodal.data.splits import SPLITS, SplitSource
 
 

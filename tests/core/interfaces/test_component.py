@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from polymodal import TokenSpec
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.runs.build import Builder
 
 LARGE = TokenSpec(features=4, axes=2, extent=(4, 4), max_tokens=16)

@@ -1,7 +1,7 @@
 import pytest
 
 from polymodal import DataError
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.model.probing import ModelProbe
 from polymodal.runs.build import Builder
 

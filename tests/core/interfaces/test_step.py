@@ -1,13 +1,14 @@
 import pytest
 import torch
 
+from polymodal import Sharing
 from polymodal.interfaces.component import Need
 from polymodal.interfaces.objective import Loss, Objective
 from polymodal.model.model import PretrainingModel
 from polymodal.testing.toys import TOY_STREAMS, toy_batch
 
 
-class Hiding(Objective):
+class Hiding(Sharing):
     """Shares noise of its own."""
 
     made = 0
@@ -65,5 +66,5 @@ def test_what_is_shared_is_made_once_a_step_with_the_makers_noise():
 def test_an_objective_that_shares_nothing_says_so():
     found = model(["hiding", "reading"])
     found.objective("reading").other = "reading"
-    with pytest.raises(NotImplementedError, match="Reading shares nothing"):
+    with pytest.raises(TypeError, match="Reading shares nothing"):
         found(toy_batch(["words"]), objectives=["reading"])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from polymodal import Comparison, Loss, Need
-from polymodal.config.config import Config
+from polymodal.config.shape import Config
 from polymodal.interfaces.step import Step
 from polymodal.model.model import PretrainingModel
 from polymodal.nn.transformer_encoder import TransformerEncoder

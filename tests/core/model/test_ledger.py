@@ -11,7 +11,7 @@ from polymodal import Loss, Need, Objective
 from polymodal.interfaces.step import Step
 from polymodal.model.ledger import Ledger, summarize
 from polymodal.model.model import PretrainingModel, total_loss
-from polymodal.plugins.plugins import installed
+from polymodal.plugins.discovery import installed
 from polymodal.testing.toys import TOY_STREAMS, toy_batch, toy_info
 
 STREAMS = ("patches", "words")

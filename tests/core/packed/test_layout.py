@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from polymodal.packed.batch import Batch
 from polymodal.packed.buffers import moved
+from polymodal.packed.chaining import join_layouts
 from polymodal.packed.layout import Layout, ranges
 from polymodal.packed.tokens import Encoded, Tokens, segment_mean
 
@@ -359,7 +360,7 @@ def test_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="need the new length"):
         Tokens(Layout.of([1]), ids=torch.zeros(1, dtype=torch.int64)).keep(torch.tensor([0]))
     with pytest.raises(ValueError, match="can't join"):
-        Layout.joined([Layout.of([1]), Layout.of([1, 1])])
+        join_layouts([Layout.of([1]), Layout.of([1, 1])])
 
 
 def test_wrong_values_are_found_by_validate():

@@ -8,9 +8,10 @@ from types import ModuleType
 import pytest
 
 from polymodal import hookimpl
-from polymodal.config.config import check_config, read_config
+from polymodal.config.reading import check_config, read_config
 from polymodal.ground.errors import ConfigError, PluginError
-from polymodal.plugins.plugins import Plugins, requirements
+from polymodal.plugins.discovery import Plugins
+from polymodal.plugins.requirements import requirements
 
 REGISTERING = """
 from polymodal import hookimpl
@@ -77,7 +78,7 @@ def test_importing_polymodal_or_asking_for_help_imports_no_torch():
 def test_listing_every_plugin_imports_no_torch():
     code = (
         "import sys\n"
-        "from polymodal.plugins.plugins import installed\n"
+        "from polymodal.plugins.discovery import installed\n"
         "assert all(p.status == 'ok' for p in installed().all()), installed().all()\n"
         "for name in ('torch', 'librosa', 'timm', 'torch_geometric', 'sklearn', 'av'):\n"
         "    assert name not in sys.modules, name\n"

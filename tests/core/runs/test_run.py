@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from polymodal import DataError, Method, PluginError, UnreadableError, hookimpl, load
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.ground.errors import ConfigError
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 from polymodal.training.train import Training
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 from polymodal.testing.building import examples_of
 from polymodal.testing.checking import check_example
 

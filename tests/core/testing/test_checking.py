@@ -6,7 +6,7 @@ import types
 import pytest
 
 from polymodal import PluginError, hookimpl
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 from polymodal.testing import Example, check_component, check_plugin
 from polymodal.testing.command import run_check
 

@@ -16,6 +16,7 @@ from polymodal import (
     Loss,
     Need,
     Objective,
+    Representing,
     Teacher,
     TokenSpec,
     View,
@@ -424,7 +425,7 @@ class Miscounting(Rebuild):
         return step.tokens("patches").layout.tokens
 
 
-class NanProjection(Rebuild):
+class NanProjection(Rebuild, Representing):
     def project(self, stream, encoded):
         rows = super().project(stream, encoded)
         return rows / rows.norm(dim=1, keepdim=True)

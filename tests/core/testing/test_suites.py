@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from polymodal import PolymodalError
-from polymodal.plugins.plugins import Plugins
+from polymodal.plugins.discovery import Plugins
 from polymodal.testing import (
     ConformanceError,
     EncoderSuite,

@@ -6,7 +6,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from polymodal.commands.planning import make_plan
-from polymodal.config.config import check_config
+from polymodal.config.reading import check_config
 from polymodal.ground.errors import ConfigError
 from polymodal.training.costs import Expected, Tally
 from polymodal.training.train import Training

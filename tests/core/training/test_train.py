@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from polymodal import DataError, Loss, PolymodalError, load
-from polymodal.config.config import OptimizerConfig, check_config
+from polymodal.config.reading import check_config
+from polymodal.config.shape import OptimizerConfig
 from polymodal.data.loader import PackedDataset
 from polymodal.ground.errors import ConfigError
 from polymodal.training.schedule import learning_rate, weight_decay

@@ -24,7 +24,7 @@ def test_every_component_loads_and_every_option_has_a_type_and_a_summary(name):
 
 def test_listing_components_imports_nothing_heavy():
     code = (
-        "import sys; from polymodal.plugins.plugins import Plugins; "
+        "import sys; from polymodal.plugins.discovery import Plugins; "
         "assert Plugins().get('genome').status == 'ok'; "
         "print({'torch', 'tokenizers', 'open_clip', 'dnaio'} & set(sys.modules))"
     )

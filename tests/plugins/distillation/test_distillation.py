@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from polymodal import Layout, PretrainingModel
+from polymodal import PretrainingModel
+from polymodal.packed.chaining import stack_layouts
 from polymodal_distillation import heads as heading
 from polymodal_distillation.dino import DINO
 from polymodal_distillation.heads import Centre, Head, Heads
@@ -235,7 +236,7 @@ def test_the_patch_loss_is_the_mean_over_hidden_patches_then_views(toys):
     step.objective = "objective"
     hidden = objective._hide(step, objective.crops.large(step))
     assert hidden.choice.hidden_lengths == (2, 0, 5, 2, 0, 5)  # half, rounded
-    whole = Layout.stacked([t.layout for t in objective.crops.large(step)])
+    whole = stack_layouts([t.layout for t in objective.crops.large(step)])
     taught = model.encoder("image")(
         hidden.tokens.with_rows(torch.cat([t.values for t in batch.streams.values()]))
     ).vectors

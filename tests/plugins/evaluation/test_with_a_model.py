@@ -12,14 +12,14 @@ from polymodal import (
     Layout,
     Loss,
     Need,
-    Objective,
     PretrainingModel,
+    Representing,
     Source,
     Tokenizer,
     Tokens,
     TokenSpec,
 )
-from polymodal.config.config import SplitConfig
+from polymodal.config.shape import SplitConfig
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.model.probing import ModelProbe, run_evaluations
@@ -71,7 +71,7 @@ class Colours(Source):
         return {"point": point.tolist(), "copy": text, "word": word, "mass": float(point.sum())}
 
 
-class Together(Objective):
+class Together(Representing):
     """Represents a stream by its vector less the other stream's, which may be absent."""
 
     def needs(self):

@@ -1,0 +1,206 @@
+"""What a shape can't tell: names of parts, options of components, keys that go together."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from polymodal.config.shape import (
+    SECTION_KINDS,
+    Config,
+    EncoderSlot,
+    ObjectiveSlot,
+    Slot,
+    SourceSlot,
+    TrainedSlot,
+)
+from polymodal.ground.errors import PluginError, nearest
+from polymodal.plugins.discovery import Plugins
+from polymodal.plugins.options import Refusals, check_options
+from polymodal.plugins.origin import Problem
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Names nn.ModuleDict has as its own attributes.
+_TAKEN = {
+    *("apply", "clear", "compile", "cpu", "cuda", "double", "eval", "float", "forward", "half"),
+    *("items", "keys", "pop", "to", "train", "training", "type", "update", "values"),
+}
+
+
+def refused_names(values: Mapping[str, Any], *, whole: bool) -> Refusals:
+    """Return what refuses names that a config's values do not have, by kind.
+
+    Unless the config is whole, a section that is not there may only be misspelt.
+    """
+
+    def refuse(kind: str, section: Any) -> Callable[[str], str | None]:
+        def problem(name: str) -> str | None:
+            known = section if isinstance(section, dict) else {}
+            if name in known or not (known or whole):
+                return None
+            return f"no {kind} is called {name!r}.{nearest(name, known)}"
+
+        return problem
+
+    data = values.get("data")
+    return {
+        "stream": refuse("stream", values.get("streams")),
+        "module": refuse("module", values.get("modules")),
+        "objective": refuse("objective", values.get("objectives")),
+        "source": refuse("source", data.get("sources") if isinstance(data, Mapping) else None),
+    }
+
+
+def places(values: Mapping[str, Any]) -> Iterator[tuple[str, str, type[Slot], Any]]:
+    """Yield every place for a component: path, kind wanted, form, and what stands there."""
+    forms: dict[str, type[Slot]] = {
+        "encoders": EncoderSlot,
+        "modules": TrainedSlot,
+        "objectives": ObjectiveSlot,
+    }
+
+    def entries(section: Any) -> Iterable[tuple[str, Any]]:
+        return section.items() if isinstance(section, dict) else ()
+
+    for name, stream in entries(values.get("streams")):
+        for kind in ("tokenizer", "encoder", "reader"):
+            form = EncoderSlot if kind == "encoder" else Slot
+            if isinstance(stream, dict):
+                yield f"streams.{name}.{kind}", kind, form, stream.get(kind)
+    for part, kind in SECTION_KINDS.items():
+        for name, slot in entries(values.get(part)):
+            yield f"{part}.{name}", kind, forms.get(part, Slot), slot
+    data = values.get("data")
+    for name, slot in entries(data.get("sources") if isinstance(data, dict) else None):
+        yield f"data.sources.{name}", "source", SourceSlot, slot
+
+
+def check_slot(
+    where: str, kind: str, form: type[Slot], slot: Any, plugins: Plugins, refusals: Refusals
+) -> list[Problem]:
+    """Check a component by name and the text of its constructor."""
+    if not isinstance(slot, dict) or not isinstance(slot.get("use"), str):
+        return []  # the shape of the config says what is wrong
+    try:
+        component = plugins.find(slot["use"], kind)
+    except PluginError as error:
+        return [(f"{where}.use", str(error))]
+    options = {key: value for key, value in slot.items() if key not in form.model_fields}
+    return [
+        (f"{where}.{option}" if option else where, text)
+        for option, text in check_options(component, options, refusals)
+    ]
+
+
+def check_names(config: Config, plugins: Plugins) -> list[Problem]:
+    """Check the names of parts, and where streams name a tokenizer or an encoder."""
+    problems: list[Problem] = []
+    sections = {part: getattr(config, part) for part in ("streams", *SECTION_KINDS)}
+    for part, section in {**sections, "data.sources": config.data.sources}.items():
+        for name in section:
+            if not _NAME.match(name):
+                problems.append((f"{part}.{name}", f"{name!r} is no name: use letters, digits, _"))
+            elif name in _TAKEN:
+                problems.append((f"{part}.{name}", f"the name {name!r} is taken"))
+    for name, stream in config.streams.items():
+        for what, value, named in (
+            ("tokenizer", stream.tokenizer, config.tokenizers),
+            ("encoder", stream.encoder, config.encoders),
+        ):
+            where = f"streams.{name}.{what}"
+            if isinstance(value, str) and value not in named:
+                text = f"no {what} is called {value!r} under '{what}s'."
+                if value in config.streams:
+                    text += f" To share that of the stream {value!r}, move it there."
+                else:
+                    text += nearest(value, named) or plugins.nearest_component(value, what)
+                problems.append((where, text))
+            if not isinstance(value, str) and name in named:
+                problems.append(
+                    (
+                        where,
+                        f"{name!r} already stands under '{what}s'; write '{what}: {name}' to use "
+                        "that one, or rename it",
+                    )
+                )
+    return problems
+
+
+def check_whole(config: Config) -> list[Problem]:
+    """Check what only a config with every part right in itself can get wrong."""
+    problems: list[Problem] = []
+    if not config.streams:
+        problems.append(("streams", "needs at least one stream"))
+    if config.objectives and not config.data.sources:
+        problems.append(("data.sources", "needs at least one source"))
+    if config.data.sources and all(s.weight == 0 for s in config.data.sources.values()):
+        for name in config.data.sources:
+            problems.append(
+                (f"data.sources.{name}.weight", "every source has weight 0: nothing is trained on")
+            )
+    if config.trainer.max_steps is None and config.trainer.epochs is None:
+        problems.append(("trainer", "needs max_steps or epochs"))
+    sizes = {"data.batch_size": config.data.batch_size}
+    for name, slot in config.objectives.items():
+        where = f"objectives.{name}.batch_size"
+        if slot.batch_size is not None:
+            sizes[where] = slot.batch_size
+            if config.trainer.objectives == "all":
+                problems.append(
+                    (
+                        where,
+                        "objectives that share a step share its batch; remove it, or set "
+                        "trainer.objectives to one",
+                    )
+                )
+        if slot.group is None and slot.share is not None:
+            problems.append(
+                (f"objectives.{name}.share", "is a share of a group's samples: give it a group too")
+            )
+        if slot.group is not None and config.trainer.objectives == "one":
+            problems.append(
+                (
+                    f"objectives.{name}.group",
+                    "with trainer.objectives one, a step has one objective and every sample is its "
+                    "own; remove one of the two",
+                )
+            )
+    if config.data.tokens is None:
+        for where, size in sizes.items():
+            if size % config.trainer.accumulate:
+                problems.append(
+                    (
+                        "trainer.accumulate",
+                        f"{config.trainer.accumulate} does not divide {where} {size}",
+                    )
+                )
+    return problems
+
+
+def check_used(config: Config) -> list[Problem]:
+    """Check that every part which others name is named by one."""
+    problems: list[Problem] = []
+    for what in ("tokenizer", "encoder"):
+        used = {getattr(stream, what) for stream in config.streams.values()
+                if isinstance(getattr(stream, what), str)}  # fmt: skip
+        for name in getattr(config, f"{what}s"):
+            if name not in used:
+                text = f"no stream has '{what}: {name}'; name it in one, or remove it"
+                problems.append((f"{what}s.{name}", text))
+    mentioned = {word for _, slot in config.slots().values() for word in words(slot.options)}
+    for name in config.modules:
+        if name not in mentioned:
+            problems.append((f"modules.{name}", "nothing uses it; name it in an objective"))
+    return problems
+
+
+def words(value: Any) -> Iterator[str]:
+    """Yield every string within a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from words(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from words(item)

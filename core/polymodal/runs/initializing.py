@@ -1,0 +1,45 @@
+"""Weights that start from another run's part."""
+
+from pathlib import Path
+
+from torch import nn
+
+from polymodal.config.shape import TrainedSlot
+from polymodal.ground.errors import nearest
+
+
+def initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> None:
+    """Take the weights of another run's part of the same kind.
+
+    An encoder or module must have all of them; an objective takes those it has in common, so that
+    what was pre-trained by one (a decoder) can be fine-tuned by another.
+
+    Raises:
+        ValueError: no such run or part, nothing in common, or weights of other shapes.
+    """
+    if slot.initialize is None:
+        return
+    from safetensors.torch import load_file
+
+    path, _, other = slot.initialize.partition("#")
+    other = other or name
+    file = Path(path) / "model" / "model.safetensors"
+    if not file.is_file():
+        raise ValueError(f"{path!r} is no run: it has no model/model.safetensors")
+    weights = load_file(file)
+    prefix = f"{section}.{other}."
+    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    if not found:
+        names = {key.split(".")[1] for key in weights if key.startswith(f"{section}.")}
+        raise ValueError(f"{path!r} has no such part {other!r}.{nearest(other, names)}")
+    device = next(iter(part.state_dict().values())).device
+    found = {key: value.to(device) for key, value in found.items()}  # a plan has none: "meta"
+    partly = section == "objectives"
+    if partly:
+        found = {key: value for key, value in found.items() if key in part.state_dict()}
+        if not found:
+            raise ValueError(f"{path!r}: objective {other!r} has no weights in common with it")
+    try:
+        part.load_state_dict(found, strict=not partly)
+    except RuntimeError as error:
+        raise ValueError(" ".join(str(error).split())) from error
