@@ -42,7 +42,6 @@ if TYPE_CHECKING:
         SourceName,
         StreamInfo,
         StreamName,
-        TokenSpec,
     )
     from polymodal.interfaces.encoder import NO_TAPS, Encoder, Fusion, Taps
     from polymodal.interfaces.evaluation import (
@@ -57,6 +56,19 @@ if TYPE_CHECKING:
     from polymodal.interfaces.method import Method, Tracker
     from polymodal.interfaces.model import Model
     from polymodal.interfaces.objective import Comparison, Loss, Objective, View
+    from polymodal.interfaces.parts import (
+        Candidates,
+        Corrupted,
+        Head,
+        Hidden,
+        Hiding,
+        Part,
+        Pooler,
+        Replacing,
+        Target,
+        Unembed,
+        count_of,
+    )
     from polymodal.interfaces.source import Sample, Source
     from polymodal.interfaces.step import Step
     from polymodal.interfaces.teacher import Teacher
@@ -76,17 +88,18 @@ if TYPE_CHECKING:
         windows,
     )
     from polymodal.nn.positions import Positions, Rotation
+    from polymodal.nn.renaming import rename_keys
     from polymodal.nn.transformer import (
         EPSILON,
         Activation,
         Block,
         Checkpointing,
-        Hidden,
         Maps,
         Norm,
         Point,
         SelfAttention,
         Surroundings,
+        Transformed,
         Transformer,
     )
     from polymodal.nn.transformer_encoder import (
@@ -99,8 +112,19 @@ if TYPE_CHECKING:
     from polymodal.packed.attention import attend, attention_maps
     from polymodal.packed.batch import Batch, Skipped
     from polymodal.packed.chaining import join_layouts
+    from polymodal.packed.choice import (
+        Choice,
+        Rounding,
+        by_score,
+        check_ratio,
+        choose,
+        hidden_counts,
+        hideable,
+        put_last,
+    )
     from polymodal.packed.layout import Layout, ranges
     from polymodal.packed.noise import hash_words, mix
+    from polymodal.packed.spec import TokenSpec
     from polymodal.packed.tokens import Encoded, Tokens, segment_mean
     from polymodal.plugins.containment import contained
     from polymodal.plugins.discovery import Plugins, installed
@@ -122,13 +146,16 @@ _ROOMS = {
     ),
     "interfaces.component": (
         "FieldName FilePath FolderPath FromRun ModuleName Need ObjectiveName SourceName "
-        "StreamInfo StreamName TokenSpec"
+        "StreamInfo StreamName"
     ),
     "interfaces.encoder": "NO_TAPS Encoder Fusion Taps",
     "interfaces.evaluation": "Each Evaluation Features Predictions Probe Score Split",
     "interfaces.model": "Model",
     "interfaces.method": "Method Tracker",
     "interfaces.objective": "Comparison Loss Objective View",
+    "interfaces.parts": (
+        "Candidates Corrupted Head Hidden Hiding Part Pooler Replacing Target Unembed count_of"
+    ),
     "interfaces.source": "Sample Source",
     "interfaces.step": "Step",
     "interfaces.teacher": "Teacher",
@@ -140,9 +167,10 @@ _ROOMS = {
         "unit window_targets windows"
     ),
     "nn.positions": "Positions Rotation",
+    "nn.renaming": "rename_keys",
     "nn.transformer": (
-        "EPSILON Activation Block Checkpointing Hidden Maps Norm Point SelfAttention "
-        "Surroundings Transformer"
+        "EPSILON Activation Block Checkpointing Maps Norm Point SelfAttention Surroundings "
+        "Transformed Transformer"
     ),
     "nn.transformer_encoder": "Pool PositionChoice SizeName Stem TransformerEncoder",
     "packed.chaining": "join_layouts",
@@ -150,6 +178,8 @@ _ROOMS = {
     "packed.batch": "Batch Skipped",
     "packed.layout": "Layout ranges",
     "packed.noise": "hash_words mix",
+    "packed.spec": "TokenSpec",
+    "packed.choice": "Choice Rounding by_score check_ratio choose hidden_counts hideable put_last",
     "packed.tokens": "Encoded Tokens segment_mean",
     "plugins.containment": "contained",
     "plugins.discovery": "Plugins installed",
@@ -161,21 +191,24 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "Activation", "Asking", "Batch", "Block", "Checkpointing", "Comparison", "Config",
-    "EPSILON", "Each", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath",
-    "FolderPath", "Frequencies", "FromRun", "Fusion", "Hidden", "Layout", "Loss", "Maps",
-    "Merger", "MergingEncoder", "Method", "Model", "ModuleName", "NO_TAPS", "Need", "Norm",
-    "Objective", "ObjectiveName", "Phase", "Phased", "Plugins", "Point", "Pool",
-    "PositionChoice", "Positions", "Predicted", "Predicting", "Predictions", "PretrainingModel",
-    "Probe", "Reader", "Registry", "Representing", "Rotation", "Run", "Sample", "Score",
-    "Scoring", "SelfAttention", "Sharing", "SizeName", "Skipped", "Source", "SourceName",
-    "Split", "Stem", "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Teacher",
-    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
-    "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "closest_pairs",
-    "contained", "cosine", "find_files", "find_folder", "gather_rows", "hash_words",
-    "installed", "join_layouts", "load", "mix", "nearest", "planned", "ranges", "rank",
-    "read_config", "rejoined", "segment_mean", "sum_over_ranks", "total_loss", "unit",
-    "window_targets", "windows", "world_size",
+    "Activation", "Asking", "Batch", "Block", "Candidates", "Checkpointing", "Choice",
+    "Comparison", "Config", "Corrupted", "EPSILON", "Each", "Encoded", "Encoder", "Evaluation",
+    "Features", "FieldName", "FilePath", "FolderPath", "Frequencies", "FromRun", "Fusion",
+    "Head", "Hidden", "Hiding", "Layout", "Loss", "Maps", "Merger", "MergingEncoder", "Method",
+    "Model", "ModuleName", "NO_TAPS", "Need", "Norm", "Objective", "ObjectiveName", "Part",
+    "Phase", "Phased", "Plugins", "Point", "Pool", "Pooler", "PositionChoice", "Positions",
+    "Predicted", "Predicting", "Predictions", "PretrainingModel", "Probe", "Reader", "Registry",
+    "Replacing", "Representing", "Rotation", "Rounding", "Run", "Sample", "Score", "Scoring",
+    "SelfAttention", "Sharing", "SizeName", "Skipped", "Source", "SourceName", "Split", "Stem",
+    "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Target", "Teacher",
+    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformed", "Transformer",
+    "TransformerEncoder", "Unembed", "View", "adjacent_pairs", "attend", "attention_maps",
+    "bipartite_pairs", "by_score", "check_ratio", "choose", "closest_pairs", "contained",
+    "cosine", "count_of", "find_files", "find_folder", "gather_rows", "hash_words",
+    "hidden_counts", "hideable", "installed", "join_layouts", "load", "mix", "nearest",
+    "planned", "put_last", "ranges", "rank", "read_config", "rejoined", "rename_keys",
+    "segment_mean", "sum_over_ranks", "total_loss", "unit", "window_targets", "windows",
+    "world_size",
 ]  # fmt: skip
 
 

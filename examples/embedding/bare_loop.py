@@ -22,7 +22,7 @@ from polymodal import (
     Tokens,
     TokenSpec,
 )
-from polymodal_masking.tokens import MaskedTokens
+from polymodal_masking import MaskedTokens
 
 MASK, WIDTH, LONGEST = 10, 64, 12  # ids 0 to 9 are the digits
 SPEC = TokenSpec(vocabulary=11, extent=(LONGEST,), max_tokens=LONGEST, special={"mask": MASK})

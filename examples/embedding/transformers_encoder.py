@@ -14,7 +14,7 @@ from transformers import AutoModel
 
 from polymodal import Batch, PretrainingModel, StreamInfo
 from polymodal_demo.digits import Digits
-from polymodal_masking.tokens import MaskedTokens
+from polymodal_masking import MaskedTokens
 from polymodal_text.transformers_encoder import TransformersEncoder
 from polymodal_text.wordpiece import WordPiece
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from polymodal import (
+    Choice,
     FromRun,
     Layout,
     Loss,
@@ -21,13 +22,17 @@ from polymodal import (
     Teacher,
     Tokens,
     View,
+    choose,
+    hidden_counts,
     segment_mean,
 )
 from polymodal_distillation.crops import Crops, by_view
 from polymodal_distillation.heads import Heads
 from polymodal_distillation.losses import entropy, patch_loss, view_loss
 from polymodal_distillation.teaching import Plan
-from polymodal_masking import Choice, at, block_scores, choose, hidden_counts, replaced
+from polymodal_hiding import block_scores
+from polymodal_masking import at
+from polymodal_replacing import replaced
 
 
 @dataclass(frozen=True, eq=False)

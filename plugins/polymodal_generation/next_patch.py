@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polymodal import FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName
 from polymodal_generation.shift import check_rows, followed, followed_count
-from polymodal_masking import normalized
+from polymodal_targets import normalized
 
 
 def regression_loss(

@@ -9,43 +9,39 @@ from polymodal import hookimpl
 if TYPE_CHECKING:
     from polymodal import Registry
     from polymodal.testing import Example
-    from polymodal_masking.choice import Choice, block_scores, choose, hidden_counts, hideable
-    from polymodal_masking.codes import Codebook, kmeans
     from polymodal_masking.context import at
-    from polymodal_masking.cross_view import CrossDecoder, cross_decoder
+    from polymodal_masking.cross_view import CrossDecoder, CrossView, cross_decoder
     from polymodal_masking.edges import edge_noise
-    from polymodal_masking.losses import (
-        normalized,
-        patch_error,
-        patch_loss,
-        scaled_cosine_error,
-    )
+    from polymodal_masking.losses import scaled_cosine_error
     from polymodal_masking.pairs import draw_others, pair_loss
-    from polymodal_masking.simmim import replaced
     from polymodal_masking.tokens import Masked, MaskedTokens
-    from polymodal_masking.words import word_numbers
 
 _HOME = {
-    "Choice": "choice", "block_scores": "choice", "choose": "choice", "hidden_counts": "choice",
-    "hideable": "choice",
-    "Codebook": "codes", "kmeans": "codes",
     "at": "context",
-    "CrossDecoder": "cross_view", "cross_decoder": "cross_view",
-    "normalized": "losses", "patch_error": "losses", "patch_loss": "losses",
-    "scaled_cosine_error": "losses",
+    "CrossDecoder": "cross_view",
+    "CrossView": "cross_view",
+    "cross_decoder": "cross_view",
     "edge_noise": "edges",
-    "draw_others": "pairs", "pair_loss": "pairs",
-    "replaced": "simmim",
-    "Masked": "tokens", "MaskedTokens": "tokens",
-    "word_numbers": "words",
-}  # fmt: skip
+    "scaled_cosine_error": "losses",
+    "draw_others": "pairs",
+    "pair_loss": "pairs",
+    "Masked": "tokens",
+    "MaskedTokens": "tokens",
+}
 
 __all__ = [
-    "Choice", "Codebook", "CrossDecoder", "Masked", "MaskedTokens", "at", "block_scores", "choose",
-    "cross_decoder", "draw_others", "edge_noise", "hidden_counts", "hideable", "kmeans",
-    "normalized", "pair_loss", "patch_error", "patch_loss", "replaced", "scaled_cosine_error",
-    "word_numbers",
-]  # fmt: skip
+    "CrossDecoder",
+    "CrossView",
+    "Masked",
+    "MaskedTokens",
+    "at",
+    "cross_decoder",
+    "draw_others",
+    "edge_noise",
+    "pair_loss",
+    "polymodal_register",
+    "scaled_cosine_error",
+]
 
 polymodal_interface = 1
 
@@ -56,7 +52,8 @@ def polymodal_register(registry: "Registry") -> None:
     registry.objective(
         "tokens",
         "polymodal_masking.tokens:MaskedTokens",
-        "predict hidden ids: tokens, words, spans, a concept's; also given other streams",
+        "hide tokens, put others in their place, predict what was there; by parts of your choice",
+        spelling="polymodal_masking.spelling:tokens",
     )
     registry.objective(
         "merged",
@@ -65,28 +62,39 @@ def polymodal_register(registry: "Registry") -> None:
     )
     registry.objective(
         "kind",
-        "polymodal_masking.kind:MaskedKind",
+        "polymodal_masking.tokens:MaskedTokens",
         "hide all tokens of a kind, the tags of a diff's lines say, and predict them",
+        spelling="polymodal_masking.spelling:kind",
     )
     registry.objective(
         "mae",
         "polymodal_masking.mae:MaskedAutoencoder",
         "encode the visible tokens alone, rebuild the hidden values with a light decoder",
+        spelling="polymodal_masking.spelling:mae",
     )
     registry.objective(
         "cross_view",
         "polymodal_masking.cross_view:CrossView",
         "fill in a mostly hidden view of a scene from another, whole view (CroCo)",
+        spelling="polymodal_masking.spelling:cross_view",
     )
     registry.objective(
         "simmim",
-        "polymodal_masking.simmim:SimMIM",
+        "polymodal_masking.tokens:MaskedTokens",
         "replace hidden values by a learned token, predict them with one linear layer",
+        spelling="polymodal_masking.spelling:simmim",
     )
     registry.objective(
         "codes",
-        "polymodal_masking.codes:MaskedCodes",
+        "polymodal_masking.tokens:MaskedTokens",
         "replace hidden values by a learned token, predict their code in a codebook (BEiT)",
+        spelling="polymodal_masking.spelling:codes",
+    )
+    registry.objective(
+        "detection",
+        "polymodal_masking.tokens:MaskedTokens",
+        "put other ids in the place of some and tell which (random token substitution)",
+        spelling="polymodal_masking.spelling:detection",
     )
     registry.objective(
         "nodes",

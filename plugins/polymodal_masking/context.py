@@ -6,7 +6,20 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal import Encoded, Model, Need, Step, StreamInfo, Tokens, nearest
+from polymodal import (
+    Candidates,
+    Encoded,
+    Hidden,
+    Hiding,
+    Model,
+    Need,
+    Step,
+    StreamInfo,
+    Tokens,
+    TokenSpec,
+    hideable,
+    nearest,
+)
 from polymodal_fusion import check_fusion, fuse
 
 
@@ -87,6 +100,40 @@ class Context:
         tokens = step.tokens(self.stream)
         noise = step.uniform(f"{self.objective}/{self.stream}/{name}", tokens)
         return noise if samples is None else noise[tokens.layout.taken(samples)[1]]
+
+    def candidates(
+        self,
+        step: Step,
+        samples: list[int] | None,
+        *,
+        spec: TokenSpec,
+        kinds: list[str] | None = None,
+        leave: int = 0,
+    ) -> Candidates:
+        """Return what may be hidden of the stream in these samples."""
+        tokens = self.tokens(step, samples)
+        return Candidates(
+            step,
+            self.stream,
+            tokens,
+            spec,
+            hideable(tokens, spec, kinds),
+            lambda name: self.noise(step, name, samples),
+            range(step.batch.samples) if samples is None else samples,
+            leave,
+        )
+
+    def hidden(
+        self,
+        step: Step,
+        hide: Hiding,
+        samples: list[int] | None,
+        *,
+        spec: TokenSpec,
+        leave: int = 0,
+    ) -> Hidden:
+        """Return what a part hides of the stream in these samples."""
+        return hide.choose(self.candidates(step, samples, spec=spec, leave=leave))
 
     def encode(self, step: Step, tokens: Tokens, samples: list[int] | None) -> Encoded:
         """Return the corrupted stream's vectors, fused with what is given."""

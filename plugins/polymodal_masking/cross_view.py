@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from polymodal import (
     EPSILON,
     NO_TAPS,
+    Choice,
     Encoded,
     FromRun,
-    Hidden,
+    Hiding,
     Layout,
     Loss,
     Need,
@@ -24,14 +25,14 @@ from polymodal import (
     StreamName,
     Taps,
     Tokens,
+    Transformed,
     Transformer,
     join_layouts,
     nearest,
 )
-from polymodal_masking.choice import Choice, Rounding, check_ratio
+from polymodal_hiding import RandomTokens
 from polymodal_masking.context import Context
-from polymodal_masking.losses import Distance, normalized, patch_loss
-from polymodal_masking.shapes import Shape, check_shape, choose_places
+from polymodal_targets import Distance, normalized, patch_loss
 
 DecoderPositions = Literal["sinusoidal", "rotary"]
 Scored = Literal["hidden", "all"]
@@ -82,7 +83,7 @@ class CrossDecoder(nn.Module):
         reference: Encoded,
         *,
         taps: Taps = NO_TAPS,
-    ) -> Hidden:
+    ) -> Transformed:
         """Return vectors for the view's tokens, and what was tapped.
 
         Args:
@@ -168,9 +169,8 @@ class CrossView(Objective):
         info: the streams.
         stream: the view whose values are hidden.
         reference: the other view, which stays whole.
-        ratio: share of each segment's tokens to hide; at least one, and one stays visible.
-        shape: "random" tokens, "block" (rectangles of the last two axes), or "tube".
-        rounding: of the number hidden: "down" as in the paper's code, "nearest" or "up".
+        hide: which tokens, 90 % of them at random, rounded down, unless given; one always stays
+            visible.
         score: "hidden" tokens, or "all", the visible ones too.
         symmetric: complete the other view from this one as well.
         normalize_targets: rebuild each token's values less their mean, over their deviation.
@@ -191,9 +191,7 @@ class CrossView(Objective):
         *,
         stream: StreamName,
         reference: StreamName,
-        ratio: float = 0.9,
-        shape: Shape = "random",
-        rounding: Rounding = "down",
+        hide: Hiding | None = None,
         score: Scored = "hidden",
         symmetric: bool = False,
         normalize_targets: bool = True,
@@ -223,9 +221,10 @@ class CrossView(Objective):
         }
         self.stream = stream
         self.reference = reference
-        self.ratio = check_ratio(ratio)
-        self.shape = check_shape(shape, info[stream])
-        self.rounding: Rounding = rounding
+        self.hide = hide or RandomTokens(0.9, rounding="down")
+        self.hide.need().check(info, stream)
+        self.hide.bind(info[stream])
+        self.specs = {name: info[name].spec for name in self.pairs}
         self.score: Scored = score
         self.normalize_targets = normalize_targets
         self.distance: Distance = distance
@@ -255,7 +254,7 @@ class CrossView(Objective):
         """
         samples = self._samples(step)
         tokens = self.contexts[view].tokens(step, samples)
-        choice = self._choose(step, view, tokens, samples)
+        choice = self._choose(step, view, samples)
         seen = step.encode_tokens(view, tokens.keep(choice.visible, choice.visible_lengths))
         hidden = tokens.layout.kept(choice.hidden, choice.hidden_lengths)[0]
         reference = step.encode(self.pairs[view])
@@ -277,16 +276,9 @@ class CrossView(Objective):
         rows = step.rows_with(self.stream, self.reference)
         return None if len(rows) == step.batch.samples else rows
 
-    def _choose(self, step: Step, view: str, tokens: Tokens, samples: list[int] | None) -> Choice:
-        return choose_places(
-            step,
-            self.contexts[view],
-            tokens,
-            samples,
-            shape=self.shape,
-            ratio=self.ratio,
-            rounding=self.rounding,
-        )
+    def _choose(self, step: Step, view: str, samples: list[int] | None) -> Choice:
+        context = self.contexts[view]
+        return context.hidden(step, self.hide, samples, spec=self.specs[view], leave=1).choice
 
     def count(self, step: Step) -> int:
         """Return how many tokens will be scored."""
@@ -297,5 +289,5 @@ class CrossView(Objective):
             if self.score == "all":
                 total += tokens.layout.tokens
             else:
-                total += len(self._choose(step, view, tokens, samples).hidden)
+                total += len(self._choose(step, view, samples).hidden)
         return total

@@ -17,10 +17,10 @@ from polymodal import (
     StreamInfo,
     StreamName,
     Taps,
+    check_ratio,
     hash_words,
     mix,
 )
-from polymodal_masking.choice import check_ratio
 from polymodal_masking.context import Context, at
 from polymodal_masking.pairs import PairScore, Score, pair_loss
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from polymodal import (
+    Choice,
     Encoded,
     FromRun,
+    Hiding,
     Layout,
     Loss,
     Need,
@@ -16,14 +18,13 @@ from polymodal import (
     Step,
     StreamInfo,
     StreamName,
-    Tokens,
     Transformer,
+    choose,
     join_layouts,
 )
-from polymodal_masking.choice import Choice, Rounding, check_ratio, choose
+from polymodal_hiding import RandomTokens
 from polymodal_masking.context import Context
-from polymodal_masking.losses import Distance, normalized, patch_loss
-from polymodal_masking.shapes import Shape, check_shape, choose_places
+from polymodal_targets import Distance, normalized, patch_loss
 
 
 class Decoder(nn.Module):
@@ -72,10 +73,7 @@ class MaskedAutoencoder(Objective):
     Args:
         info: the streams.
         stream: whose values are hidden.
-        ratio: share of each segment's tokens to hide; at least one, and one stays visible.
-        shape: "random" tokens, "block" (rectangles of the last two axes), or "tube" (the same
-            places at all times: axes after the first).
-        rounding: of the number hidden: to the "nearest", "down" (CroCo) or "up" (MAE's code).
+        hide: which tokens, 75 % of them at random unless given; one always stays visible.
         normalize_targets: rebuild each token's values less their mean, over their deviation.
         distance: between predicted and true values.
         decode: share of the hidden tokens that are rebuilt; below 1 the decoder costs less.
@@ -84,8 +82,7 @@ class MaskedAutoencoder(Objective):
         decoder_heads: of attention; one for each 32 of width unless given.
 
     Raises:
-        ValueError: a share out of range, a stream without values, or a shape its positions
-            can't take.
+        ValueError: a share out of range, or a stream without values or that can't be hidden so.
     """
 
     def __init__(
@@ -93,9 +90,7 @@ class MaskedAutoencoder(Objective):
         info: FromRun[Mapping[str, StreamInfo]],
         *,
         stream: StreamName,
-        ratio: float = 0.75,
-        shape: Shape = "random",
-        rounding: Rounding = "nearest",
+        hide: Hiding | None = None,
         normalize_targets: bool = True,
         distance: Distance = "mse",
         decode: float = 1.0,
@@ -112,9 +107,10 @@ class MaskedAutoencoder(Objective):
         if not 0 < decode <= 1:
             raise ValueError(f"decode must be above 0 and at most 1, got {decode}")
         self.stream = stream
-        self.ratio = check_ratio(ratio)
-        self.shape = check_shape(shape, info[stream])
-        self.rounding: Rounding = rounding
+        self.spec = spec
+        self.hide = hide or RandomTokens(0.75)
+        self.hide.need().check(info, stream)
+        self.hide.bind(info[stream])
         self.normalize_targets = normalize_targets
         self.distance: Distance = distance
         self.decode = decode
@@ -134,16 +130,12 @@ class MaskedAutoencoder(Objective):
         """Return the stream, with values."""
         return {self.stream: Need(values=True)}
 
-    def _choose(self, step: Step, tokens: Tokens) -> Choice:
-        return choose_places(
-            step,
-            self.context,
-            tokens,
-            None,
-            shape=self.shape,
-            ratio=self.ratio,
-            rounding=self.rounding,
-        )
+    def fields(self) -> tuple[str, ...]:
+        """Return the fields by which tokens are chosen."""
+        return self.hide.fields()
+
+    def _choose(self, step: Step) -> Choice:
+        return self.context.hidden(step, self.hide, None, spec=self.spec, leave=1).choice
 
     def _decoded(self, counts: tuple[int, ...]) -> list[int]:
         return [min(max(round(self.decode * count), 1), count) for count in counts]
@@ -151,7 +143,7 @@ class MaskedAutoencoder(Objective):
     def forward(self, step: Step) -> Loss:
         """Return the loss over hidden tokens."""
         tokens = step.tokens(self.stream)
-        choice = self._choose(step, tokens)
+        choice = self._choose(step)
         seen = step.encode_tokens(self.stream, tokens.keep(choice.visible, choice.visible_lengths))
         hidden = tokens.keep(choice.hidden, choice.hidden_lengths)
         if self.decode < 1:
@@ -166,4 +158,4 @@ class MaskedAutoencoder(Objective):
 
     def count(self, step: Step) -> int:
         """Return how many hidden tokens will be rebuilt."""
-        return sum(self._decoded(self._choose(step, step.tokens(self.stream)).hidden_lengths))
+        return sum(self._decoded(self._choose(step).hidden_lengths))

@@ -23,9 +23,10 @@ from polymodal import (
     StreamName,
     Tokens,
     Transformer,
+    choose,
+    hideable,
     windows,
 )
-from polymodal_masking.choice import choose, hideable
 
 Normalization = Literal["bases", "tokens"]
 

@@ -7,8 +7,20 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from polymodal import FromRun, Layout, Loss, Need, Objective, Step, StreamInfo, StreamName, nearest
-from polymodal_masking.choice import check_ratio, choose, hidden_counts
+from polymodal import (
+    FromRun,
+    Layout,
+    Loss,
+    Need,
+    Objective,
+    Step,
+    StreamInfo,
+    StreamName,
+    check_ratio,
+    choose,
+    hidden_counts,
+    nearest,
+)
 from polymodal_masking.context import Context, at
 from polymodal_masking.edges import edge_noise, without_edges
 from polymodal_masking.pairs import PairScore, Score, draw_others, pair_loss

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal import (
+    Choice,
     Encoded,
     FromRun,
     Layout,
@@ -21,11 +22,14 @@ from polymodal import (
     StreamName,
     Teacher,
     Tokens,
+    check_ratio,
+    choose,
+    hidden_counts,
 )
-from polymodal_masking.choice import Choice, check_ratio, choose, hidden_counts
 from polymodal_masking.context import Context, at
-from polymodal_masking.losses import patch_loss, scaled_cosine_error
-from polymodal_masking.simmim import replaced
+from polymodal_masking.losses import scaled_cosine_error
+from polymodal_replacing import replaced
+from polymodal_targets import patch_loss
 
 
 def propagated(

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polymodal import (
+    Choice,
     FromRun,
     Loss,
     Model,
@@ -18,17 +19,13 @@ from polymodal import (
     StreamInfo,
     StreamName,
     Tokens,
+    check_ratio,
 )
-from polymodal_masking.choice import Choice, check_ratio, choose_each
+from polymodal_hiding import choose_each
 from polymodal_masking.context import Context, at
-from polymodal_masking.losses import (
-    Reduction,
-    class_divergence,
-    class_target,
-    patch_loss,
-    token_loss,
-)
-from polymodal_masking.simmim import replaced
+from polymodal_masking.losses import Reduction, class_divergence, class_target
+from polymodal_replacing import replaced
+from polymodal_targets import patch_loss, token_loss
 
 
 class MaskedRegions(Objective):

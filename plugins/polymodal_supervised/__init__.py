@@ -9,12 +9,11 @@ from polymodal import hookimpl
 if TYPE_CHECKING:
     from polymodal import Registry
     from polymodal.testing import Example
-    from polymodal_supervised.pooling import AttentionPooling
     from polymodal_supervised.reversal import gradient_reversal
 
-_HOME = {"AttentionPooling": "pooling", "gradient_reversal": "reversal"}
+_HOME = {"gradient_reversal": "reversal"}
 
-__all__ = ["AttentionPooling", "gradient_reversal"]
+__all__ = ["gradient_reversal"]
 
 polymodal_interface = 1
 
@@ -26,16 +25,19 @@ def polymodal_register(registry: "Registry") -> None:
         "classification",
         "polymodal_supervised.classification:Classification",
         "predict a class of the sample; samples without one cost nothing",
+        spelling="polymodal_supervised.spelling:pooled",
     )
     registry.objective(
         "concept",
         "polymodal_supervised.concept:Concept",
         "predict a class of the sample or of each word, also from a masked copy",
+        spelling="polymodal_supervised.spelling:pooled",
     )
     registry.objective(
         "adversary",
         "polymodal_supervised.adversary:Adversary",
         "make a class of the sample or of each word hard to read off an encoder (CausaLM)",
+        spelling="polymodal_supervised.spelling:pooled",
     )
     registry.objective(
         "regression",

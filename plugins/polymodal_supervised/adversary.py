@@ -18,6 +18,7 @@ from polymodal import (
     ObjectiveName,
     Phase,
     Phased,
+    Pooler,
     Step,
     StreamInfo,
     StreamName,
@@ -75,7 +76,7 @@ class Adversary(Phased):
         masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
             unless given.
         only_hidden: of words, predict those of hidden tokens alone.
-        pool: the sample's vector that the adversary sees: the encoder's own, or by attention that
+        pool: the sample's vector that the adversary sees: the encoder's own unless given. Attention
             it learns. Whoever reads single tokens later may find there what the mean hides.
         preset: "official" or "strong", from which the options below are taken unless given.
         alpha: weight of the reversed gradient.
@@ -106,7 +107,7 @@ class Adversary(Phased):
         ignore: list[str] | None = None,
         masked: ObjectiveName | None = None,
         only_hidden: bool = False,
-        pool: Literal["encoder", "attention"] = "encoder",
+        pool: Pooler | None = None,
         preset: Literal["official", "strong"] = "official",
         alpha: float | None = None,
         adversary_steps: int | None = None,

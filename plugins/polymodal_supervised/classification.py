@@ -1,7 +1,7 @@
 """Classification: a class of the sample from a stream's pooled vectors."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from polymodal import (
     FromRun,
     Loss,
     Need,
+    Pooler,
     Predicted,
     Predicting,
     Representing,
@@ -28,7 +29,6 @@ from polymodal import (
 )
 from polymodal_contrastive import BatchNorm
 from polymodal_supervised.labels import head, labelled
-from polymodal_supervised.pooling import AttentionPooling
 
 
 class Names(nn.Module):
@@ -106,7 +106,7 @@ class Classification(Scoring, Predicting, Representing):
         label: field that holds the class.
         classes: their names in the order of the logits, or how many: then they are numbered as
             they come.
-        pool: "encoder" for the encoder's own pooled vector; "attention" learns to weigh the tokens.
+        pool: a sample's vector; the encoder's own pooled vector unless given.
         standardize: the vector to mean 0 and deviation 1 over the batch, before the head: what a
             frozen encoder says in a whisper is learned sooner.
         hidden: width of a hidden layer; a linear head unless given.
@@ -125,7 +125,7 @@ class Classification(Scoring, Predicting, Representing):
         stream: StreamName,
         label: FieldName,
         classes: list[str] | int,
-        pool: Literal["encoder", "attention"] = "encoder",
+        pool: Pooler | None = None,
         standardize: bool = False,
         hidden: int | None = None,
         dropout: float = 0.0,
@@ -144,7 +144,9 @@ class Classification(Scoring, Predicting, Representing):
         self.stream = stream
         self.label = label
         self.label_smoothing = label_smoothing
-        self.pool = AttentionPooling(info[stream].width) if pool == "attention" else None
+        self.pool = pool
+        if pool is not None:
+            pool.bind(info[stream].width)
         self.norm = BatchNorm(info[stream].width, affine=False) if standardize else nn.Identity()
         self.separable = not standardize
         self.head = head(info[stream].width, self.names.size, hidden=hidden, dropout=dropout)
@@ -195,7 +197,7 @@ class Classification(Scoring, Predicting, Representing):
         return logits
 
     def _vectors(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
-        vectors: Tensor = encoded.pooled_rows() if self.pool is None else self.pool(encoded)
+        vectors: Tensor = encoded.pooled_rows() if self.pool is None else self.pool.pool(encoded)
         return vectors
 
     def logits(self, step: Step, stream: str, encoded: Encoded) -> Float[Tensor, "sample class"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,15 @@ from polymodal import (
     Need,
     Objective,
     ObjectiveName,
+    Pooler,
     Step,
     StreamInfo,
     StreamName,
 )
-from polymodal_masking import Masked, MaskedTokens, at, word_numbers
+from polymodal_hiding import word_numbers
+from polymodal_masking import Masked, MaskedTokens, at
 from polymodal_supervised.classification import Names
 from polymodal_supervised.labels import head, is_absent
-from polymodal_supervised.pooling import AttentionPooling
-
-Pool = Literal["encoder", "attention"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ class ConceptReader(nn.Module):
         ignore: labels that cost nothing.
         masked: objective that hides some of the stream's ids: read the vectors of its copy.
         only_hidden: of words, predict those of hidden tokens alone.
-        pool: a sample's vector: the encoder's own, or by attention learned here.
+        pool: a sample's vector; the encoder's own pooled vector unless given.
 
     Raises:
         ValueError: options that contradict each other, or fewer than two classes.
@@ -73,15 +72,13 @@ class ConceptReader(nn.Module):
         ignore: list[str] | None,
         masked: str | None,
         only_hidden: bool,
-        pool: Pool,
+        pool: Pooler | None,
     ):
         super().__init__()
         if (classes is None) == (present is None):
             raise ValueError("classes and present are two ways to say the classes: give one")
-        if words and pool != "encoder":
-            raise ValueError(
-                f"words are read from their own tokens: pool must be encoder, got {pool!r}"
-            )
+        if words and pool is not None:
+            raise ValueError("words are read from their own tokens: give no pool")
         if only_hidden and not (words and masked):
             raise ValueError("only_hidden needs words, and masked to say which are hidden")
         names: list[str] | int = ["absent", "present"] if classes is None else classes
@@ -97,7 +94,9 @@ class ConceptReader(nn.Module):
         self.only_hidden = only_hidden
         self.spec = info[stream].spec if stream in info else None
         self.need.check(info, stream)
-        self.pool = AttentionPooling(info[stream].width) if pool == "attention" else None
+        self.pool = pool
+        if pool is not None:
+            pool.bind(info[stream].width)
 
     @property
     def need(self) -> Need:
@@ -122,7 +121,7 @@ class ConceptReader(nn.Module):
         """Return the rows to predict from."""
         if self.words:
             return at(found.encoded, found.index)
-        pooled = found.encoded.pooled_rows() if self.pool is None else self.pool(found.encoded)
+        pooled = found.encoded.pooled_rows() if self.pool is None else self.pool.pool(found.encoded)
         rows: Tensor = pooled[found.index]
         return rows
 
@@ -204,7 +203,7 @@ class Concept(Objective):
         masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
             unless given.
         only_hidden: of words, predict those of hidden tokens alone.
-        pool: a sample's vector: the encoder's own, or by attention learned here.
+        pool: a sample's vector; the encoder's own pooled vector unless given.
         hidden: width of a hidden layer; a linear head unless given.
 
     Raises:
@@ -224,7 +223,7 @@ class Concept(Objective):
         ignore: list[str] | None = None,
         masked: ObjectiveName | None = None,
         only_hidden: bool = False,
-        pool: Literal["encoder", "attention"] = "encoder",
+        pool: Pooler | None = None,
         hidden: int | None = None,
     ):
         super().__init__()

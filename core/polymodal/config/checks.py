@@ -15,7 +15,7 @@ from polymodal.config.shape import (
 )
 from polymodal.ground.errors import PluginError, nearest
 from polymodal.plugins.discovery import Plugins
-from polymodal.plugins.options import Refusals, check_options
+from polymodal.plugins.options import Refusals, check_options, parts_of
 from polymodal.plugins.origin import Problem
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -77,7 +77,7 @@ def places(values: Mapping[str, Any]) -> Iterator[tuple[str, str, type[Slot], An
 def check_slot(
     where: str, kind: str, form: type[Slot], slot: Any, plugins: Plugins, refusals: Refusals
 ) -> list[Problem]:
-    """Check a component by name and the text of its constructor."""
+    """Check a component by name and the text of its constructor, and the parts it has."""
     if not isinstance(slot, dict) or not isinstance(slot.get("use"), str):
         return []  # the shape of the config says what is wrong
     try:
@@ -85,10 +85,16 @@ def check_slot(
     except PluginError as error:
         return [(f"{where}.use", str(error))]
     options = {key: value for key, value in slot.items() if key not in form.model_fields}
-    return [
+    problems = [
         (f"{where}.{option}" if option else where, text)
         for option, text in check_options(component, options, refusals)
     ]
+    for option, part in parts_of(component).items():
+        held = options.get(option)
+        if isinstance(held, dict) and not isinstance(held.get("use"), str):
+            problems.append((f"{where}.{option}", f"names no {part}: write use: plugin.component"))
+        problems += check_slot(f"{where}.{option}", part, Slot, held, plugins, refusals)
+    return problems
 
 
 def check_names(config: Config, plugins: Plugins) -> list[Problem]:

@@ -22,6 +22,7 @@ from polymodal.config.shape import (
     SECTION_KINDS,
     Config,
 )
+from polymodal.config.spelling import respelled
 from polymodal.config.structure import validated
 from polymodal.ground.errors import ConfigError, DataError, PluginError
 from polymodal.ground.files import find_files, find_folder
@@ -79,11 +80,12 @@ def _check(
 ) -> Config:
     """Check values of which some could not be read; `absent` refuses files."""
     try:
-        values = json.loads(json.dumps(_expand(values)))
+        spelt: dict[str, Any] = json.loads(json.dumps(_expand(values)))
     except TypeError as error:
         raise ConfigError([f"{origin.path}: {error}; use plain YAML values"]) from error
+    _respell(spelt, _unblocked(spelt, plugins))
     problems: list[Problem] = []
-    config = validated(values, problems)
+    config = validated(spelt, problems)
     whole = not problems and not unread
     if config is not None:
         try:
@@ -93,8 +95,8 @@ def _check(
         problems += check_names(config, plugins)
         if whole:
             problems += check_whole(config)
-    refusals = {**absent, **refused_names(values, whole=whole)}
-    for where, kind, form, slot in places(values):
+    refusals = {**absent, **refused_names(spelt, whole=whole)}
+    for where, kind, form, slot in places(spelt):
         problems += check_slot(where, kind, form, slot, plugins, refusals)
     if config is not None and not problems:
         problems += check_used(config)
@@ -119,6 +121,28 @@ def _absent(find: Callable[[str], object]) -> Callable[[str], str | None]:
         return None
 
     return refuse
+
+
+def _unblocked(values: Mapping[str, Any], plugins: Plugins) -> Plugins:
+    """Return the plugins a config does not block, as far as that can be read."""
+    section = values.get("plugins")
+    names = section.get("block") if isinstance(section, dict) else None
+    try:
+        return plugins.without(names if isinstance(names, list) else ())
+    except (PluginError, TypeError):
+        return plugins
+
+
+def _respell(values: dict[str, Any], plugins: Plugins) -> None:
+    """Spell every component of a config as today, in place."""
+    for where, kind, form, slot in list(places(values)):
+        if not isinstance(slot, dict):
+            continue
+        *outer, last = where.split(".")
+        section: Any = values
+        for step in outer:
+            section = section[step]
+        section[last] = respelled(slot, kind, form, plugins)
 
 
 def _expand(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The config's shape: its sections, their keys, defaults and bounds."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -235,6 +236,22 @@ class Config(Section):
         for name, slot in self.data.sources.items():
             found[f"data.sources.{name}"] = ("source", slot)
         return found
+
+    def uses(self) -> set[str]:
+        """Return the names of all components, those of parts within options included."""
+        names = {slot.use for _, slot in self.slots().values()}
+        for _, slot in self.slots().values():
+            names.update(use for value in slot.options.values() for use in _uses(value))
+        return names
+
+
+def _uses(value: Any) -> Iterator[str]:
+    """Yield every component named within a value of an option."""
+    if isinstance(value, dict):
+        if isinstance(value.get("use"), str):
+            yield value["use"]
+        for inner in value.values():
+            yield from _uses(inner)
 
 
 SECTION_KINDS = {

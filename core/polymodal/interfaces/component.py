@@ -1,10 +1,11 @@
 """What components say about themselves, so that a config can be refused before data is read."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 from polymodal.ground.errors import nearest
+from polymodal.packed.spec import TokenSpec
 
 Value = TypeVar("Value")
 
@@ -50,6 +51,26 @@ class Names:
         return value
 
 
+@dataclass(frozen=True)
+class PartOf:
+    """The mark of an option whose value is a part of some kind: a component named by `use:`."""
+
+    kind: str
+
+
+# What an option annotated as a part holds in a config: by the class's name, its kind. Text is all
+# that is read of a constructor, so that the classes (`polymodal.interfaces.parts`) are not needed.
+PART_KINDS: Final[Mapping[str, str]] = {
+    "Hiding": "hiding",
+    "Replacing": "replacing",
+    "Target": "target",
+    "Head": "head",
+    "Pooler": "pooler",
+}
+PART_TYPES: Final[Mapping[str, Any]] = {
+    name: Annotated[dict[str, Any], PartOf(kind)] for name, kind in PART_KINDS.items()
+}
+
 # `stream: StreamName`, `pairs: list[tuple[StreamName, StreamName]]`: options that name a part of
 # the config. A wrong name is refused at its own line before the component is imported.
 StreamName = Annotated[str, Names("stream")]
@@ -61,49 +82,6 @@ FieldName = Annotated[str, Names("field")]
 FilePath = Annotated[str, Names("file")]
 """A file that must exist when a run starts, or a glob that must match one."""
 FolderPath = Annotated[str, Names("folder")]
-
-
-@dataclass(frozen=True)
-class TokenSpec:
-    """What a tokenizer's tokens are like, known before any data is read.
-
-    Exactly one of `vocabulary` (tokens have ids below it) and `features` (tokens have that many
-    float values) is above zero.
-    """
-
-    vocabulary: int = 0
-    features: int = 0
-    axes: int = 1  # columns of Layout.positions
-    extent: tuple[int, ...] | None = None  # positions on each axis stay below it; None: no bound
-    max_tokens: int | None = None  # tokens of the longest segment, where there is a bound
-    kinds: tuple[str, ...] = ("content",)  # names of Layout.kinds, by number
-    special: Mapping[str, int] = field(default_factory=dict)  # ids by role: mask, begin, end ...
-    channels: Mapping[str, int] = field(default_factory=dict)  # further ids by token, how many
-    structure: tuple[str, ...] = ()  # channels that say how tokens belong together: word ...
-    edges: bool = False
-    edge_kinds: int = 0
-    edge_features: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.vocabulary > 0) == (self.features > 0):
-            raise ValueError("a spec has either a vocabulary or features")
-
-    def union(self, other: "TokenSpec") -> "TokenSpec | None":
-        """Return the spec of tokens that may be of either kind, or None if they are unlike.
-
-        They may differ in how many tokens there are and how far positions reach: large and small
-        crops of an image, long and short texts.
-        """
-        if replace(self, extent=None, max_tokens=None) != replace(
-            other, extent=None, max_tokens=None
-        ):
-            return None
-        extent, most = None, None
-        if self.extent is not None and other.extent is not None:
-            extent = tuple(map(max, self.extent, other.extent))
-        if self.max_tokens is not None and other.max_tokens is not None:
-            most = max(self.max_tokens, other.max_tokens)
-        return replace(self, extent=extent, max_tokens=most)
 
 
 @dataclass(frozen=True)
@@ -129,6 +107,24 @@ class Need:
     bounded: bool = False  # spec.extent must be known
     causal: bool = False  # the encoder must see earlier tokens alone
     table: bool = False  # the encoder must score ids by its own table, for a tied head
+
+    @classmethod
+    def all(cls, needs: "Iterable[Need]") -> "Need":
+        """Return what asks for everything that several ask for."""
+        whole = cls()
+        for need in needs:
+            whole = cls(
+                ids=whole.ids or need.ids,
+                values=whole.values or need.values,
+                edges=whole.edges or need.edges,
+                special=(*whole.special, *(s for s in need.special if s not in whole.special)),
+                channels=(*whole.channels, *(c for c in need.channels if c not in whole.channels)),
+                axes=whole.axes if need.axes is None else need.axes,
+                bounded=whole.bounded or need.bounded,
+                causal=whole.causal or need.causal,
+                table=whole.table or need.table,
+            )
+        return whole
 
     def unmet(self, info: StreamInfo) -> str | None:
         """Return why a stream will not do, or None if it will."""

@@ -59,7 +59,7 @@ EPSILON = 1e-6  # of layer norms, as timm's ViT
 
 
 @dataclass(frozen=True, eq=False)
-class Hidden:
+class Transformed:
     """What a transformer gives: vectors, and what was tapped, by the block numbers asked for."""
 
     vectors: Float[Tensor, "token width"]
@@ -391,7 +391,7 @@ class Transformer(nn.Module):
         memory: Encoded | None = None,
         taps: Taps = NO_TAPS,
         between: Between | None = None,
-    ) -> Hidden:
+    ) -> Transformed:
         """Return vectors for the same rows, and what was tapped.
 
         A tapped hidden layer is the residual stream as it leaves that block, before the last norm.
@@ -425,7 +425,7 @@ class Transformer(nn.Module):
 
     def _through(
         self, vectors: Tensor, around: Surroundings, taps: Taps, between: Between | None
-    ) -> Hidden:
+    ) -> Transformed:
         depth = len(self.blocks)
         keeps = self._keep(around.layout, vectors.dtype)
         hidden: dict[int, Tensor] = {}
@@ -446,7 +446,7 @@ class Transformer(nn.Module):
                 vectors, layout = between(number, vectors, around.layout)
                 if layout is not around.layout:
                     around = self._around(layout, around.memory)
-        return Hidden(self.norm(vectors), around.layout, hidden, attention)
+        return Transformed(self.norm(vectors), around.layout, hidden, attention)
 
     def _again(self, number: int) -> bool:
         """Whether this block is worked out again in the backward pass."""

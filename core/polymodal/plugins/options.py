@@ -45,6 +45,15 @@ def check_options(
     return problems
 
 
+def parts_of(component: Component) -> dict[str, str]:
+    """Return the options of a component that hold parts, and the kind of each."""
+    try:
+        signature = read_signature(component.target)
+    except ImportError:
+        return {}
+    return {n: option.part for n, option in signature.options.items() if option.part is not None}
+
+
 def _check_value(option: Option, value: Any, refusals: Refusals) -> list[Problem]:
     """Return what is wrong with a YAML value of an option.
 

@@ -2,7 +2,7 @@
 
 import importlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal, get_args
@@ -13,6 +13,7 @@ from polymodal.plugins.containment import contained
 Kind = Literal[
     "reader", "tokenizer", "encoder", "fusion", "objective",
     "source", "method", "evaluation", "tracker",
+    "hiding", "replacing", "target", "head", "pooler",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
@@ -26,6 +27,20 @@ class Component:
     target: str  # "polymodal_vision.patches:Patches"
     summary: str = ""
     plugin: "Plugin | None" = field(default=None, repr=False, compare=False)
+    spelling: str | None = None  # "module:function": today's spelling of its options
+
+    def respelled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options in today's spelling, with "use" where another component stands for it.
+
+        Old configs and short names go on working by it: `masking.simmim` is `masking.tokens` with
+        certain parts.
+        """
+        if self.spelling is None:
+            return dict(options)
+        module, _, name = self.spelling.partition(":")
+        function: Callable[[Mapping[str, Any]], dict[str, Any]]
+        function = getattr(importlib.import_module(module), name)
+        return function(options)
 
     def load(self) -> type:
         """Import the component's class.
@@ -79,7 +94,9 @@ class Registry:
         self._plugin = plugin
         self.components: dict[tuple[str, str], Component] = {}  # by kind and full name
 
-    def _add(self, kind: str, name: str, target: str, summary: str) -> None:
+    def _add(
+        self, kind: str, name: str, target: str, summary: str, spelling: str | None = None
+    ) -> None:
         full = f"{self._plugin.name}.{name}"
         if not name.isidentifier():
             raise PluginError(f"{full!r} is no component name: use letters, digits and _")
@@ -87,7 +104,7 @@ class Registry:
             raise PluginError(f"the {kind} {full} is registered twice")
         if target.count(":") != 1:
             raise PluginError(f"{full}: {target!r} must be written 'module:Class'")
-        self.components[kind, full] = Component(full, kind, target, summary, self._plugin)
+        self.components[kind, full] = Component(full, kind, target, summary, self._plugin, spelling)
 
     def reader(self, name: str, target: str, summary: str = "") -> None:
         """Name a Reader."""
@@ -105,9 +122,19 @@ class Registry:
         """Name a Fusion."""
         self._add("fusion", name, target, summary)
 
-    def objective(self, name: str, target: str, summary: str = "") -> None:
-        """Name an Objective."""
-        self._add("objective", name, target, summary)
+    def objective(
+        self, name: str, target: str, summary: str = "", *, spelling: str | None = None
+    ) -> None:
+        """Name an Objective.
+
+        Args:
+            name: after the plugin's.
+            target: "module:Class".
+            summary: one line.
+            spelling: "module:function" that turns options as they were once spelt, or those of a
+                short name, into today's; see `Component.respelled`. Its module imports no torch.
+        """
+        self._add("objective", name, target, summary, spelling)
 
     def source(self, name: str, target: str, summary: str = "") -> None:
         """Name a Source."""
@@ -124,6 +151,26 @@ class Registry:
     def tracker(self, name: str, target: str, summary: str = "") -> None:
         """Name a Tracker."""
         self._add("tracker", name, target, summary)
+
+    def hiding(self, name: str, target: str, summary: str = "") -> None:
+        """Name a Hiding: which tokens are hidden."""
+        self._add("hiding", name, target, summary)
+
+    def replacing(self, name: str, target: str, summary: str = "") -> None:
+        """Name a Replacing: what stands in their place."""
+        self._add("replacing", name, target, summary)
+
+    def target(self, name: str, target: str, summary: str = "") -> None:
+        """Name a Target: what is predicted."""
+        self._add("target", name, target, summary)
+
+    def head(self, name: str, target: str, summary: str = "") -> None:
+        """Name a Head: what makes the predictions."""
+        self._add("head", name, target, summary)
+
+    def pooler(self, name: str, target: str, summary: str = "") -> None:
+        """Name a Pooler: one vector of many."""
+        self._add("pooler", name, target, summary)
 
 
 @dataclass

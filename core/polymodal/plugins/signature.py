@@ -5,6 +5,7 @@ import collections.abc
 import importlib
 import importlib.util
 import inspect
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,11 @@ class Option:
     summary: str = ""  # from the docstring's Args
 
     @property
+    def part(self) -> str | None:
+        """The kind of part it holds, if it holds one."""
+        return _part_of(self.annotation)
+
+    @property
     def required(self) -> bool:
         """Whether a config must set it."""
         return self.default is None
@@ -40,6 +46,15 @@ class Signature:
     from_run: tuple[str, ...]
     summary: str = ""
     docstring: str = field(default="", repr=False)
+
+
+def _part_of(annotation: Any) -> str | None:
+    """Return the kind of part an annotation asks for, `Hiding` and `Hiding | None` alike."""
+    for mark in getattr(annotation, "__metadata__", ()):
+        if isinstance(mark, component.PartOf):
+            return mark.kind
+    found = (_part_of(inner) for inner in typing.get_args(annotation))
+    return next((kind for kind in found if kind is not None), None)
 
 
 # Names an annotation may use; everything else is looked up in the module's own assignments.
@@ -61,6 +76,7 @@ _NAMES: Final[Mapping[str, Any]] = {
     "FieldName": component.FieldName,
     "FilePath": component.FilePath,
     "FolderPath": component.FolderPath,
+    **component.PART_TYPES,
 }
 
 
@@ -244,9 +260,20 @@ def _inspect(target: str) -> Signature:
             default = None if argument.default is argument.empty else repr(argument.default)
             shown = inspect.formatannotation(hint)
             options[argument.name] = Option(
-                argument.name, hint, shown, default, texts.get(argument.name, "")
+                argument.name, _as_config(hint), shown, default, texts.get(argument.name, "")
             )
     return Signature(options, tuple(from_run), docstring.partition("\n\n")[0], docstring)
+
+
+def _as_config(hint: Any) -> Any:
+    """Return a hint with the classes of parts as what a config holds in their place."""
+    name = getattr(hint, "__name__", "")
+    if name in component.PART_TYPES and hint.__module__ == "polymodal.interfaces.parts":
+        return component.PART_TYPES[name]
+    inner = typing.get_args(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_as_config, inner))]  # noqa: UP007
+    return hint
 
 
 @cache

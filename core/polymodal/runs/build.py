@@ -17,16 +17,18 @@ from polymodal.data.dealing import Hand
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import DataError, PluginError, PolymodalError, nearest
-from polymodal.interfaces.component import Need, StreamInfo, TokenSpec
+from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.encoder import Encoder, Fusion
 from polymodal.interfaces.evaluation import Evaluation
 from polymodal.interfaces.method import Method, Tracker
 from polymodal.interfaces.objective import Comparison, Objective
+from polymodal.interfaces.parts import PARTS
 from polymodal.interfaces.source import Source
 from polymodal.interfaces.tokenizer import Reader, Tokenizer
 from polymodal.model.freezing import freeze
 from polymodal.model.model import PretrainingModel, stream_info
 from polymodal.packed.noise import hash_words
+from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.options import blamed, check_options, convert
 from polymodal.plugins.origin import Origin, Problem, one_line
@@ -97,20 +99,27 @@ class Builder:
         except ValueError as error:
             self._note(where, error)
             return None
-        options = {
-            name: convert(signature.options[name].annotation, value)
-            if name in signature.options
-            else value
-            for name, value in slot.options.items()
-        }
+        options = {}
+        for name, value in slot.options.items():
+            option = signature.options.get(name)
+            if option is not None and option.part is not None and value is not None:
+                held = Slot.model_validate(value)
+                options[name] = self._construct(
+                    f"{where}.{name}", option.part, held, PARTS[option.part]
+                )
+                if options[name] is None:
+                    return None
+            else:
+                options[name] = value if option is None else convert(option.annotation, value)
         # Weights depend on the seed and the part's own name, not on what else the config holds.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(hash_words(self.config.seed, kind, where.rpartition(".")[2]))
+            own = where if kind in PARTS else where.rpartition(".")[2]
+            torch.manual_seed(hash_words(self.config.seed, kind, own))
             try:
                 return cls(**given, **options)
             except _REFUSALS as error:
-                option = blamed(signature, slot.options, str(error))
-                place = f"{where}.{option}" if option else where
+                about = blamed(signature, slot.options, str(error))
+                place = f"{where}.{about}" if about else where
                 self._note(place, error, before=f"{slot.use}: ")
                 return None
 
@@ -462,7 +471,7 @@ class Builder:
 
     def requirements(self) -> list[Requirement]:
         """Return the plugins this run uses."""
-        names = {slot.use.partition(".")[0] for _, slot in self.config.slots().values()}
+        names = {use.partition(".")[0] for use in self.config.uses()}
         plugins = [self.plugins.get(name) for name in sorted(names)]
         return [Requirement(p.name, p.distribution, p.version, p.interface) for p in plugins]
 

@@ -35,11 +35,9 @@ def initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> N
     device = next(iter(part.state_dict().values())).device
     found = {key: value.to(device) for key, value in found.items()}  # a plan has none: "meta"
     partly = section == "objectives"
-    if partly:
-        found = {key: value for key, value in found.items() if key in part.state_dict()}
-        if not found:
-            raise ValueError(f"{path!r}: objective {other!r} has no weights in common with it")
     try:
-        part.load_state_dict(found, strict=not partly)
+        result = part.load_state_dict(found, strict=not partly)
+        if partly and len(result.missing_keys) == len(part.state_dict()):
+            raise ValueError(f"{path!r}: objective {other!r} has no weights in common with it")
     except RuntimeError as error:
         raise ValueError(" ".join(str(error).split())) from error

@@ -15,7 +15,7 @@ from PIL import Image
 
 from polymodal import Batch, Run, Step, load
 from polymodal_demo.texture_pairs import TexturePairs
-from polymodal_masking.cross_view import CrossView
+from polymodal_masking import CrossView
 
 SEED, COUNT, SCALE = 10_000, 6, 3  # textures no run was trained on
 

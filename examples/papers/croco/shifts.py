@@ -14,8 +14,8 @@ import torch
 from copying import grey, patches
 
 from polymodal import Batch, Run, Step, load
-from polymodal_masking.cross_view import CrossView
-from polymodal_masking.losses import normalized
+from polymodal_masking import CrossView
+from polymodal_targets import normalized
 
 Row = dict[str, bytes]
 AT_ONCE = 64

@@ -11,7 +11,7 @@ from polymodal.model.model import stream_info
 from polymodal_adversarial import symmetric_divergence
 from polymodal_adversarial.contrastive import AdversarialContrastive
 from polymodal_adversarial.virtual import VirtualAdversarial
-from polymodal_masking.tokens import MaskedTokens
+from polymodal_masking import MaskedTokens
 from polymodal_supervised.classification import Classification
 from polymodal_supervised.regression import Regression
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polymodal_masking.kind import MaskedKind
 
 from polymodal import (
     DataError,
@@ -23,7 +24,6 @@ from polymodal_generation.cutting import hidden_spans, hidden_units, sentinel_id
 from polymodal_generation.decoder import shifted
 from polymodal_generation.denoising import Denoising
 from polymodal_generation.sequence_to_sequence import SequenceToSequence
-from polymodal_masking.kind import MaskedKind
 
 BEGIN, END, MASK = 0, 1, 2
 E = (3, 4, 5, 6)  # sentinels

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from polymodal import DataError, Layout, Tokens
-from polymodal_masking import MaskedTokens, word_numbers
-from polymodal_masking.balance import balanced_counts, choose_balanced
+from polymodal_hiding import balanced_counts, choose_balanced, word_numbers
+from polymodal_masking import MaskedTokens
 
 CASES = [(0, 10), (1, 10), (3, 10), (4, 10), (5, 10), (8, 10), (2, 40), (10, 40)]
 

@@ -3,15 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal import Layout, Tokens, TokenSpec
-from polymodal_masking import choose, hidden_counts, hideable
-from polymodal_masking.choice import (
-    block_scores,
-    choose_units,
-    put_last,
-    span_scores,
-    tube_units,
-)
+from polymodal import Layout, Tokens, TokenSpec, choose, hidden_counts, hideable, put_last
+from polymodal_hiding import block_scores, choose_units, span_scores, tube_units
 
 
 def noise(count, seed=0):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from polymodal_masking.codes import MaskedCodes
 from safetensors.torch import save_file
 
-from polymodal_masking import Codebook, kmeans
-from polymodal_masking.codes import MaskedCodes, nearest_codes
+from polymodal_targets import Codebook, kmeans, nearest_codes
 
 
 def blobs(count=60, seed=0):

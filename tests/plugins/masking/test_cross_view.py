@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal import Encoded, Layout, PretrainingModel, TokenSpec
+from polymodal import Encoded, Layout, PretrainingModel, TokenSpec, hidden_counts
 from polymodal.model.model import stream_info
-from polymodal_masking.choice import hidden_counts
 from polymodal_masking.cross_view import CrossDecoder, CrossView
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from polymodal_masking import normalized, patch_error, patch_loss, scaled_cosine_error
-from polymodal_masking.losses import token_loss
+from polymodal_masking import scaled_cosine_error
+from polymodal_targets import normalized, patch_error, patch_loss, token_loss
 
 
 def test_normalised_targets_use_the_unbiased_deviation():

@@ -6,10 +6,10 @@ import torch
 
 from polymodal import Tokens, TokenSpec
 from polymodal_fusion.single_stream import SingleStream
-from polymodal_masking.choice import choose_each
+from polymodal_hiding import choose_each
+from polymodal_masking import MaskedTokens
 from polymodal_masking.losses import class_divergence, class_target
 from polymodal_masking.regions import MaskedRegions
-from polymodal_masking.tokens import MaskedTokens
 from polymodal_vision.region_encoder import RegionEncoder
 
 REGIONS = TokenSpec(features=4, axes=7, structure=("classes",))

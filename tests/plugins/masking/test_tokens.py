@@ -6,7 +6,8 @@ import torch
 
 from polymodal import Tokens, TokenSpec
 from polymodal_fusion.single_stream import SingleStream
-from polymodal_masking.tokens import MaskedTokens, corrupted
+from polymodal_masking import MaskedTokens
+from polymodal_replacing import corrupted
 
 
 def masked(toys, **options):

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from polymodal_masking.simmim import SimMIM
 
 from polymodal_fusion.single_stream import SingleStream
 from polymodal_masking.mae import MaskedAutoencoder
-from polymodal_masking.simmim import SimMIM
 
 KINDS = [MaskedAutoencoder, SimMIM]
 

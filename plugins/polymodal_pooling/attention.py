@@ -1,25 +1,21 @@
-"""Attention pooling: a sample's vector as a weighted sum of its tokens', the weights learned."""
+"""A sample's vector as a weighted sum of its tokens', the weights learned."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal import Encoded
+from polymodal import Encoded, Pooler
 
 
-class AttentionPooling(nn.Module):
-    """Weighs tokens by how well they match a learned vector (HAN, Yang et al., 2016, eqs. 5 to 7).
+class Attention(Pooler):
+    """Weighs tokens by how well they match a learned vector (HAN, Yang et al., 2016, eqs. 5-7)."""
 
-    Args:
-        width: of the vectors.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
+    def bind(self, width: int) -> None:
+        """Make the weights."""
         self.hidden = nn.Linear(width, width)
         self.context = nn.Linear(width, 1, bias=False)
 
-    def forward(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
+    def pool(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
         """Return one vector a sample, zero for one without tokens."""
         vectors, layout = encoded.vectors, encoded.layout
         scores = self.context(torch.tanh(self.hidden(vectors)))[:, 0].float()

@@ -1,32 +1,14 @@
-"""Masked prediction of codes: hide values, predict their entry in a codebook (BEiT)."""
+"""The entry of a codebook that is nearest to a token's values."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from polymodal import (
-    FilePath,
-    FromRun,
-    Loss,
-    Model,
-    ModuleName,
-    Need,
-    Objective,
-    Step,
-    StreamInfo,
-    StreamName,
-    Tokens,
-    gather_rows,
-    world_size,
-)
-from polymodal_masking.choice import Choice, Rounding, check_ratio
-from polymodal_masking.context import Context, at
-from polymodal_masking.losses import normalized, token_loss
-from polymodal_masking.shapes import Shape, check_shape, choose_places
-from polymodal_masking.simmim import replaced
+from polymodal import Corrupted, FilePath, Need, StreamInfo, Target, gather_rows, world_size
+from polymodal_targets.ids import token_loss
+from polymodal_targets.values import normalized
 
 ROWS_A_CODE = 64  # at most so many rows of a batch for each code are clustered
 
@@ -144,100 +126,50 @@ def read_centres(file: str) -> Float[Tensor, "code feature"]:
     return centres.float()
 
 
-class MaskedCodes(Objective):
-    """Replace a share of a stream's values by a learned token and predict their codes (BEiT).
+class Codes(Target):
+    """Predict the code of the values that were hidden (BEiT, Bao et al., 2022, section 2.3).
 
-    Bao et al. (2022), section 2.3, take the codes from a trained image tokenizer; here they are
-    the entries of a codebook of a token's values, read from a file or found by k-means in the
-    first batch and frozen (`Codebook`). A linear head predicts them; each hidden token is one
-    count. Given other streams through a fusion, it is masked visual-token modelling (VIOLET, Fu et
-    al., 2021, section 3.3). For any stream with values.
+    The paper takes the codes from a trained image tokenizer; here they are the entries of a
+    codebook of a token's values, read from a file or found by k-means in the first batch and frozen
+    (`Codebook`). The metric is `accuracy`.
 
     Args:
-        info: the streams.
-        stream: whose values are hidden.
         codes: size of the codebook; 8192 in the paper.
         codebook: a safetensors or npy file with its centres [code, feature].
         normalize: code each token's values less their mean, over their deviation.
-        ratio: share of each segment's tokens to hide; at least one.
-        shape: "random" tokens, "block" (rectangles of the last two axes), or "tube" (the same
-            places at all times: axes after the first).
-        rounding: of the number hidden.
-        fusion: name of a fusion through which the prediction sees the streams `given`, whole.
-        given: those streams; only samples that have all of them are scored.
-        fusion_width: of the fusion's vectors; the stream's unless given.
 
     Raises:
-        ValueError: a share out of range, a stream without values, a shape its positions can't
-            take, a codebook of another size, or a fusion that does not fit.
+        ValueError: a codebook of another size.
     """
 
     def __init__(
-        self,
-        info: FromRun[Mapping[str, StreamInfo]],
-        *,
-        stream: StreamName,
-        codes: int = 512,
-        codebook: FilePath | None = None,
-        normalize: bool = False,
-        ratio: float = 0.4,
-        shape: Shape = "random",
-        rounding: Rounding = "nearest",
-        fusion: ModuleName | None = None,
-        given: list[StreamName] | None = None,
-        fusion_width: int | None = None,
+        self, codes: int = 512, *, codebook: FilePath | None = None, normalize: bool = False
     ):
         super().__init__()
-        self.context = Context.of(info, "masking.codes", stream, given or [], fusion, fusion_width)
-        Need(values=True).check(info, stream)
-        features = info[stream].spec.features
-        self.stream = stream
+        self.codes = codes
+        self.file = codebook
         self.normalize = normalize
-        self.ratio = check_ratio(ratio)
-        self.shape = check_shape(shape, info[stream])
-        self.rounding: Rounding = rounding
-        self.codebook = Codebook(codes, features, file=codebook)
-        self.mask = nn.Parameter(torch.randn(features) * 0.02)
-        self.head = nn.Linear(self.context.width, codes)
 
-    def needs(self) -> Mapping[str, Need]:
-        """Return the stream, with values, and the streams given."""
-        return self.context.needs(Need(values=True))
+    def need(self) -> Need:
+        """Return that the stream must have values."""
+        return Need(values=True)
 
-    def attach(self, model: Model) -> None:
-        """Refuse a fusion that does not fit."""
-        self.context.check(model)
+    def bind(self, info: StreamInfo) -> None:
+        """Make the codebook."""
+        self.outputs = self.codes
+        self.codebook = Codebook(self.codes, info.spec.features, file=self.file)
 
-    def uses(self) -> tuple[str, ...]:
-        """Return the fusion, if there is one."""
-        return self.context.uses()
-
-    def _choose(self, step: Step, tokens: Tokens, samples: list[int] | None) -> Choice:
-        return choose_places(
-            step,
-            self.context,
-            tokens,
-            samples,
-            shape=self.shape,
-            ratio=self.ratio,
-            rounding=self.rounding,
-            leave=0,
-        )
-
-    def forward(self, step: Step) -> Loss:
-        """Return the cross-entropy of the codes of hidden tokens."""
-        samples = self.context.samples(step)
-        tokens = self.context.tokens(step, samples)
-        assert tokens.values is not None
-        rows = self._choose(step, tokens, samples).hidden
-        masked = tokens.with_rows(replaced(tokens.values, rows, self.mask))
-        logits = self.head(at(self.context.encode(step, masked, samples), rows))
-        coded = normalized(tokens.values) if self.normalize else tokens.values
+    def loss(
+        self,
+        predicted: Float[Tensor, "scored output"],
+        corrupted: Corrupted,
+        rows: Int[Tensor, " scored"],
+        counted: Bool[Tensor, " scored"] | None,
+    ) -> tuple[Float[Tensor, ""], dict[str, tuple[Tensor, int | Tensor]]]:
+        """Return the summed cross-entropy of the codes, and how many are right."""
+        values = corrupted.hidden.tokens.values
+        assert values is not None
+        coded = normalized(values) if self.normalize else values
         self.codebook.fit(coded)
-        total, right = token_loss(logits, self.codebook(coded[rows]))
-        return Loss(total, len(rows), {"accuracy": (right, len(rows))})
-
-    def count(self, step: Step) -> int:
-        """Return how many tokens will be hidden."""
-        samples = self.context.samples(step)
-        return len(self._choose(step, self.context.tokens(step, samples), samples).hidden)
+        total, right = token_loss(predicted, self.codebook(coded[rows]), counted)
+        return total, {"accuracy": (right, len(rows) if counted is None else counted.sum())}

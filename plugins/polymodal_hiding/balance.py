@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from polymodal import Tokens
-from polymodal_masking.choice import Choice, choose, hidden_counts
+from polymodal import Choice, Tokens, choose, hidden_counts
 
 Amount = Literal["double", "ratio"]
 
