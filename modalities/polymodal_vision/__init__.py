@@ -2,8 +2,8 @@
 
 Public beside the components: `Augmentation`, `Framing`, `whole_patches`, `PatchSpec`,
 `Normalization`, `MeanStd`, `STATISTICS`, `to_rgb`, `to_levels`, `check_picture`, `held`,
-`patch_rows`, `frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`. They load on first use;
-importing this module imports neither torch nor Pillow.
+`patch_rows`, `frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`.
+They load on first use; importing this module imports neither torch nor Pillow.
 """
 
 from collections.abc import Iterable
