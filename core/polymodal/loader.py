@@ -140,6 +140,7 @@ class PackedDataset(Dataset[Batch]):
         skipped: list[Skipped] = []
         keys = self._keys(refs)
         drawn: Drawn = {}
+        late = any(map(self._dealt, self.views))  # then rows are asked for again, below
         for number in np.unique(refs.source):
             source = self.sources[number]
             places = np.flatnonzero(refs.source == number)
@@ -151,7 +152,7 @@ class PackedDataset(Dataset[Batch]):
                     if isinstance(row, UnreadableError):
                         raise row
                     raws[place] = self._small(row, int(place), keys[place], drawn)
-                    samples[place] = row
+                    samples[place] = row if late else {f: row.get(f) for f in self.fields}
                 except UnreadableError as error:
                     row_number = int(source.rows_of(self.split)[index])
                     skipped.append(Skipped(source.name, row_number, str(error)))

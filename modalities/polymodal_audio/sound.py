@@ -256,16 +256,13 @@ def _channels(value: Any) -> Float[np.ndarray, "channel time"]:
     if array.shape[0] == 0:
         raise UnreadableError("the sound has no channels")
     kind, bits = array.dtype.kind, 8 * array.dtype.itemsize
-    if (
-        kind in "iu"
-        and bits == 64
-        and array.size
-        and max(abs(int(array.min())), int(array.max())) > 1
-    ):
-        raise UnreadableError(
-            f"samples of 64-bit integers have no scale, got {array.min()} to {array.max()}: store "
-            "them as int16 or int32, which are scaled by their type, or as floats within -1 to 1"
-        )
+    if kind in "iu" and bits == 64 and array.size:  # what lists of whole numbers become, too
+        low, high = int(array.min()), int(array.max())
+        if low < -1 or high > 1:
+            raise UnreadableError(
+                f"whole numbers of 64 bits, or a list of them, have no scale, got {low} to {high}: "
+                "store samples as int16, which is scaled by its type, or as floats within -1 to 1"
+            )
     with np.errstate(over="ignore"):  # a float64 too large for float32 becomes inf: refused later
         samples = array.astype(np.float32)
         if kind == "i" and bits <= 32:
