@@ -14,7 +14,7 @@ from jaxtyping import Float, Num
 from polymodal.errors import UnreadableError
 from polymodal.tokenizer import Reader
 from polymodal_audio.decoding import Track, decode
-from polymodal_audio.held import held
+from polymodal_audio.holding import held
 
 MOST_CHANNELS = 64
 LONG = 2**21  # samples of each channel above which a file is not decoded at once

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av import VideoFrame
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
@@ -50,7 +51,7 @@ class Pictures:
         self.last: float | None = None
         self.aspect = 1.0  # of a pixel: width / height
 
-    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
+    def __iter__(self) -> Iterator[tuple[float, VideoFrame]]:
         """Yield the second and the frame.
 
         Raises:
@@ -102,7 +103,7 @@ class Pictures:
             return False
         return True
 
-    def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[float, av.VideoFrame]]:
+    def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[float, VideoFrame]]:
         origin = _origin(container)
         step = 1 / float(_rate(stream))
         in_order = _unstamped(container) and not self.counted
@@ -159,7 +160,7 @@ def _rate(stream: Any) -> Any:
     return stream.average_rate or 25
 
 
-def pixels_of(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
+def pixels_of(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
     """Return a frame at (height, width), then turned and mirrored by its display matrix."""
     height, width = size
     pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polymodal_vision.augmentation import Augmentation
     from polymodal_vision.framing import Framing, whole_patches
     from polymodal_vision.geometry import Interpolation, ResizeMode
-    from polymodal_vision.held import held
+    from polymodal_vision.holding import held
     from polymodal_vision.image import check_picture, to_rgb
     from polymodal_vision.levels import to_levels
     from polymodal_vision.patching import (
@@ -40,7 +40,7 @@ _HOME = {
     "Augmentation": "augmentation",
     "Framing": "framing", "whole_patches": "framing",
     "Interpolation": "geometry", "ResizeMode": "geometry",
-    "held": "held",
+    "held": "holding",
     "check_picture": "image", "to_rgb": "image",
     "to_levels": "levels",
     "STATISTICS": "patching", "MeanStd": "patching", "Normalization": "patching",

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from polymodal import UnreadableError
 from polymodal.tokenizer import Reader
 from polymodal_vision.decoded import ROWS_AT_ONCE, channels
-from polymodal_vision.held import held
+from polymodal_vision.holding import held
 from polymodal_vision.levels import to_rgba_or_rgb
 
 Picture = UInt8[np.ndarray, "height width 3"]

@@ -17,7 +17,7 @@ from polymodal.errors import UnreadableError
 from polymodal.layout import Layout
 from polymodal.tokenizer import Reader, Tokenizer
 from polymodal.tokens import Tokens
-from polymodal_vision.held import held
+from polymodal_vision.holding import held
 
 BOX_NUMBERS = 7
 CLASSES = "classes"

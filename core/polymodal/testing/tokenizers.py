@@ -391,7 +391,19 @@ def counts(subject: TokenizerSubject) -> None:
         raise ConformanceError(f"`count` says {told} tokens, `encode` makes {made}")
 
 
-@check("tokenizer", after=("encodes", "shapes", "generators"))
+@check("tokenizer", after=("encodes", "shapes"))
+def leaves_raws_alone(subject: TokenizerSubject) -> None:
+    """Raw values are not changed: several streams and views may share one."""
+    raws = copy.deepcopy(list(subject.raws))
+    for raw in raws:
+        subject.tokenizer.check(raw)
+    subject.tokenizer.encode(raws)
+    subject.tokenizer.encode(raws, generators=[np.random.default_rng(n) for n in range(len(raws))])
+    if not same(raws, list(subject.raws)):
+        raise ConformanceError("`encode` changes the raw values it is given: work on a copy")
+
+
+@check("tokenizer", after=("encodes", "shapes", "generators", "leaves_raws_alone"))
 def shrinking(subject: TokenizerSubject) -> None:
     """What `shrink` leaves of raw values encodes to the same tokens."""
     tokenizer = subject.tokenizer
@@ -415,18 +427,6 @@ def shrinking(subject: TokenizerSubject) -> None:
             )
         if not same(raws, list(subject.raws)):
             raise ConformanceError("`shrink` changes the raw values it is given: work on a copy")
-
-
-@check("tokenizer", after=("encodes", "shapes"))
-def leaves_raws_alone(subject: TokenizerSubject) -> None:
-    """Raw values are not changed: several streams and views may share one."""
-    raws = copy.deepcopy(list(subject.raws))
-    for raw in raws:
-        subject.tokenizer.check(raw)
-    subject.tokenizer.encode(raws)
-    subject.tokenizer.encode(raws, generators=[np.random.default_rng(n) for n in range(len(raws))])
-    if not same(raws, list(subject.raws)):
-        raise ConformanceError("`encode` changes the raw values it is given: work on a copy")
 
 
 @check("tokenizer", after=("encodes", "shapes", "absent"))

@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from timm.optim import param_groups_weight_decay
 
 from polymodal import DataError
 from polymodal.encoder import Taps
@@ -333,6 +334,8 @@ def spared(encoder):
     slot = SimpleNamespace(learning_rate=None)
     config = SimpleNamespace(
         encoder_slots=lambda: {"image": slot},
+        modules={},
+        objectives={},
         optimizer=SimpleNamespace(learning_rate=1.0, weight_decay=0.05),
     )
     kept = {p for group in parameter_groups(model, config) if not group["decays"]
@@ -345,7 +348,7 @@ def test_what_timm_spares_does_not_decay():
         encoder = TimmEncoder(PATCHES.spec, model=name)
         model = encoder.tower.model
         declared = getattr(model, "no_weight_decay", tuple)()
-        groups = timm.optim.param_groups_weight_decay(model, 0.05, declared)
+        groups = param_groups_weight_decay(model, 0.05, declared)
         bare = {p for group in groups if not group["weight_decay"] for p in group["params"]}
         wanted = {n for n, p in encoder.named_parameters() if p in bare and p.ndim > 1}
         assert spared(encoder) == wanted
