@@ -260,8 +260,8 @@ class PackedDataset(Dataset[Batch]):
     ) -> Tokens:
         if not stream.many:
             flat = [raw[0] if raw else None for raw in raws]
-            owner = range(len(flat))
-            generators = self._generators(name, keys, owner, drawn) if stream.augment else None
+            one_each = range(len(flat))
+            generators = self._generators(name, keys, one_each, drawn) if stream.augment else None
             return stream.tokenizer.encode(flat, generators=generators)
         flat = [item for raw in raws for item in raw]
         owner = [sample for sample, raw in enumerate(raws) for _ in raw]

@@ -20,6 +20,7 @@ from polymodal_video.clip import SLACK
 NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 # AVI stores no time of presentation: what FFmpeg makes up is late by a frame, or out of order.
 WITHOUT_STAMPS = ("avi",)
+Frame = VideoFrame
 ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from polymodal import UnreadableError
 from polymodal.tokenizer import Reader
 from polymodal_video.clip import Clip, Film, Span, clip_of_array, no_frames
-from polymodal_video.pictures import Pictures, StampsFall, VideoFrame, pixels_of
+from polymodal_video.pictures import Frame, Pictures, StampsFall, pixels_of
 from polymodal_vision import held
 
 HELD = 2**26  # bytes of decoded frames kept, so that what fits is not decoded twice
@@ -109,7 +109,7 @@ class ClipReader(Reader):
         """Find out which frames there are, keeping them only as far as they are small."""
         numbers: list[int] = []
         seconds: list[float] = []
-        kept: dict[int, VideoFrame] | None = {}
+        kept: dict[int, Frame] | None = {}
         size: tuple[int, int] | None = None
         taken = 0
         numbered = ((second, (n, frame)) for n, (second, frame) in enumerate(pictures))
@@ -130,7 +130,7 @@ class ClipReader(Reader):
         decoded = _Frames(pictures, np.array(numbers), kept, size)
         return Film(np.array(seconds, dtype=np.float64), decoded)
 
-    def _size(self, frame: VideoFrame, pictures: Pictures) -> tuple[int, int]:
+    def _size(self, frame: Frame, pictures: Pictures) -> tuple[int, int]:
         height, width = frame.height, frame.width
         if height * width > self.max_pixels:
             raise UnreadableError(
@@ -152,14 +152,14 @@ class _Frames:
         self,
         pictures: Pictures,
         numbers: Int[np.ndarray, " frame"],
-        kept: dict[int, VideoFrame] | None,
+        kept: dict[int, Frame] | None,
         size: tuple[int, int],
     ):
         self.pictures, self.numbers, self.kept, self.size = pictures, numbers, kept, size
 
     def __call__(self, indices: Int[np.ndarray, " frame"]) -> Iterator[np.ndarray]:
         wanted = self.numbers[indices].tolist()
-        source: Iterator[tuple[int, VideoFrame]]
+        source: Iterator[tuple[int, Frame]]
         if self.kept is None:
             source = ((number, each) for number, (_, each) in enumerate(self.pictures))
         else:

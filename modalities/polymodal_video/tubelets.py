@@ -137,7 +137,9 @@ class Tubelets(Tokenizer):
         plan = None
         frames = []
         for frame in raw.take(chosen):
-            plan = plan or self.framing.plan(*frame.shape[:2], lambda *_: self.size, generator)
+            if plan is None:
+                height, width = frame.shape[:2]
+                plan = self.framing.plan(height, width, lambda *_: self.size, generator)
             frames.append(np.array(plan.fit(frame[None])[0]))
         assert plan is not None, "a clip has at least one frame"
         frames += frames[-1:] * (-len(chosen) % self.tube)

@@ -43,7 +43,8 @@ class Framing:
 
         A random crop takes the place of the resize mode: its box is squashed to the target.
         """
-        plan = self.plan(*frames.shape[1:3], target, generator)
+        height, width = frames.shape[1:3]
+        plan = self.plan(height, width, target, generator)
         return self.changed(plan.fit(frames), plan, generator)
 
     def plan(

@@ -158,7 +158,8 @@ class Patches(Tokenizer):
 
     def shrink(self, raw: np.ndarray, *, generator: np.random.Generator | None = None) -> "Ready":
         """Return an image at its size, and the changes left for `finish`."""
-        plan = self.framing.plan(*raw.shape[:2], self._target, generator)
+        height, width = raw.shape[:2]
+        plan = self.framing.plan(height, width, self._target, generator)
         image = np.array(plan.fit(raw[None]))  # by itself: a view would hold the whole image
         if not self.on_device:
             return Ready(self.framing.changed(image, plan, generator)[0])

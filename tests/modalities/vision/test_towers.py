@@ -348,7 +348,7 @@ def test_what_timm_spares_does_not_decay():
         encoder = TimmEncoder(PATCHES.spec, model=name)
         model = encoder.tower.model
         declared = getattr(model, "no_weight_decay", tuple)()
-        groups = param_groups_weight_decay(model, 0.05, declared)
+        groups = param_groups_weight_decay(model, 0.05, no_weight_decay_list=declared)
         bare = {p for group in groups if not group["weight_decay"] for p in group["params"]}
         wanted = {n for n, p in encoder.named_parameters() if p in bare and p.ndim > 1}
         assert spared(encoder) == wanted
