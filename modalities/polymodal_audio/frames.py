@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from polymodal import Layout, Tokenizer, Tokens, TokenSpec
-from polymodal_audio.framing import check_waveform, cropped, frame_count, framed
+from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, shrunk
 from polymodal_audio.sound import Waveform
 
 QUIET = 1e-7  # added to the variance of a sound before dividing: silence stays silence
@@ -69,10 +69,18 @@ class WaveformFrames(Tokenizer):
 
     def count(self, raws: Sequence[Waveform | None]) -> list[int]:
         """Return how many frames each sound has, cutting none."""
-        lengths = [0 if raw is None else len(raw.samples) for raw in raws]
+        lengths = [0 if raw is None else len(raw) for raw in raws]
         if self.most is not None:
             lengths = [min(length, self.most) for length in lengths]
         return [self._tokens(length) for length in lengths]
+
+    def shrink(self, raw: Waveform, *, generator: np.random.Generator | None = None) -> Waveform:
+        """Return the stretch of a sound that `encode` takes.
+
+        Raises:
+            UnreadableError: a stretch of a file that can't be decoded.
+        """
+        return shrunk(raw, most=self.most, random=self.crop == "random", generator=generator)
 
     def encode(
         self,

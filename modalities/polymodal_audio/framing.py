@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polymodal import UnreadableError, ranges
-from polymodal_audio.sound import Waveform
+from polymodal_audio.sound import Recording, Waveform
 
 
 def frame_count(samples: int, *, frame: int, hop: int) -> int:
@@ -66,6 +66,22 @@ def cropped(
     return kept
 
 
+def shrunk(
+    raw: Waveform, *, most: int | None, random: bool, generator: np.random.Generator | None
+) -> Waveform:
+    """Return the stretch that `cropped` would keep, by itself; of a file no more is decoded.
+
+    Raises:
+        UnreadableError: a stretch of a file that can't be decoded.
+    """
+    if most is None or len(raw) <= most:
+        return Waveform(raw.samples, raw.rate)
+    start = 0
+    if random and generator is not None:
+        start = int(generator.integers(len(raw) - most + 1))
+    return Waveform(raw.cut(start, start + most), raw.rate)
+
+
 def check_waveform(raw: Waveform, rate: int) -> None:
     """Refuse a waveform that has another rate, no samples, or samples that are not finite.
 
@@ -77,7 +93,7 @@ def check_waveform(raw: Waveform, rate: int) -> None:
             f"the sound has {raw.rate} samples a second, the tokenizer takes {rate}: give reader "
             "and tokenizer the same rate"
         )
-    if len(raw.samples) == 0:
+    if len(raw) == 0:
         raise UnreadableError("the sound has no samples")
-    if not np.isfinite(raw.samples).all():
+    if not isinstance(raw, Recording) and not np.isfinite(raw.samples).all():  # read later, then
         raise UnreadableError("the sound has samples that are NaN or infinite")

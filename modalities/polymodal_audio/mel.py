@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from polymodal import Layout, Tokenizer, Tokens, TokenSpec, ranges
-from polymodal_audio.framing import check_waveform, cropped, frame_count, framed
+from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, shrunk
 from polymodal_audio.sound import Waveform
 from polymodal_audio.spectrogram import decibels, filter_bank, mel_power, within_top
 
@@ -147,10 +147,18 @@ class MelPatches(Tokenizer):
 
     def count(self, raws: Sequence[Waveform | None]) -> list[int]:
         """Return how many patches each sound has, computing none."""
-        lengths = [0 if raw is None else len(raw.samples) for raw in raws]
+        lengths = [0 if raw is None else len(raw) for raw in raws]
         if self.most is not None:
             lengths = [min(length, self.most) for length in lengths]
         return [self._columns(length) * self.bands for length in lengths]
+
+    def shrink(self, raw: Waveform, *, generator: np.random.Generator | None = None) -> Waveform:
+        """Return the stretch of a sound that `encode` takes.
+
+        Raises:
+            UnreadableError: a stretch of a file that can't be decoded.
+        """
+        return shrunk(raw, most=self.most, random=self.crop == "random", generator=generator)
 
     def encode(
         self,

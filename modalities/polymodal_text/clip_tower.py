@@ -262,6 +262,13 @@ class ClipTextTower(Encoder):
         vectors: Tensor = self.stem.table(ids)
         return vectors
 
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return positions and class vector, which open_clip's `no_weight_decay` names.
+
+        Its training script heeds that with timm's optimizers; its own AdamW lets positions decay.
+        """
+        return frozenset({"stem.places", "stem.class_vector"})
+
     def layers(self) -> list[nn.Module]:
         """Return stem, blocks and head."""
         return [self.stem, *self.blocks, self.head]

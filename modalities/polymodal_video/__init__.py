@@ -1,6 +1,6 @@
 """video: clips from files, bytes or arrays, as tubelets; packed space-time and frame encoders.
 
-PyAV is imported by `polymodal_video.reader` alone. Its source is under BSD, but its wheels bundle
+PyAV is imported by `polymodal_video.pictures` alone. Its source is under BSD, but its wheels bundle
 FFmpeg with x264 and x265, which are under the GPL: it belongs to the extra `polymodal[video]`, and
 arrays need it not.
 

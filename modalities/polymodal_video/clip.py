@@ -1,11 +1,12 @@
 """A clip: frames and when each is shown; and which frames of a stream to keep."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from polymodal import UnreadableError
 from polymodal_vision import to_levels
@@ -24,6 +25,52 @@ class Clip:
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.seconds):
             raise ValueError(f"{len(self.seconds)} times for {len(self.frames)} frames")
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+    def take(
+        self, indices: Int[np.ndarray, " frame"]
+    ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """Yield some frames one by one; `indices` must not fall.
+
+        Raises:
+            UnreadableError: a frame of a file that can't be decoded any more.
+        """
+        for index in indices:
+            yield self.frames[index]
+
+
+class Film(Clip):
+    """A clip whose frames stay in their file until they are asked for.
+
+    Args:
+        seconds: when each frame is shown.
+        decode: yields the frames of ascending indices as RGB, upright.
+    """
+
+    def __init__(
+        self,
+        seconds: Float[np.ndarray, " frame"],
+        decode: Callable[[Int[np.ndarray, " frame"]], Iterator[np.ndarray]],
+    ):
+        object.__setattr__(self, "seconds", seconds)
+        object.__setattr__(self, "_decode", decode)
+
+    @cached_property
+    def frames(self) -> UInt8[np.ndarray, "frame height width 3"]:  # type: ignore[override]
+        """All frames at once."""
+        return np.stack(list(self.take(np.arange(len(self)))))
+
+    def take(
+        self, indices: Int[np.ndarray, " frame"]
+    ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """Yield some frames one by one; `indices` must not fall.
+
+        Raises:
+            UnreadableError: a frame that can't be decoded any more.
+        """
+        yield from self._decode(indices)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,29 +1,34 @@
-"""Reading video: whatever a record holds, as RGB frames with their times. The one user of PyAV.
+"""Reading video: whatever a record holds, as RGB frames with their times."""
 
-PyAV's source is under BSD, its wheels bundle x264 and x265 (GPL): nothing else imports it.
-"""
-
-import io
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+from jaxtyping import Int
 
 from polymodal import Reader, UnreadableError
-from polymodal_video.clip import SLACK, Clip, Span, clip_of_array, no_frames
+from polymodal_video.clip import Clip, Film, Span, clip_of_array, no_frames
+from polymodal_video.pictures import Frame, Pictures, StampsFall, pixels_of
+from polymodal_vision import held
+
+HELD = 2**26  # bytes of decoded frames kept, so that what fits is not decoded twice
 
 
 class ClipReader(Reader):
     """Reads a path, bytes, `{"path", "bytes"}`, an array or `{"frames", "fps"}` as a `Clip`.
 
     Times come from the stream's own stamps, so a variable frame rate is kept, or made even by
-    `fps`. Decoding starts at the key frame before `start` and ends with the last frame wanted. Of
-    a file that breaks off, the frames before the break are taken. Frames are turned as the file
-    says (phones film sideways). A bare array has no rate: it is taken to have `fps`, else 1 a
-    second.
+    `fps`. They count from the container's start, as those of `audio.sound` do. Where there are no
+    stamps, or they do not rise (AVI with B-frames), frames are counted, at the rate the stream
+    says, else 25. Decoding starts at the key frame before `start`, or at the beginning where none
+    can be found, and ends with the last frame wanted. Of a file that breaks off, the frames before
+    the break are taken. Frames are turned and mirrored as the file says (phones film sideways), and
+    stretched where pixels are no squares; a cover picture is no video. A bare array has no rate: it
+    is taken to have `fps`, else 1 a second.
+
+    What is returned is a `Film`: frames are turned to RGB when a tokenizer takes them. Up to 64 MiB
+    of decoded frames are kept for that; those of a larger clip are decoded once more.
 
     Args:
         start: second of the first frame.
@@ -32,6 +37,7 @@ class ClipReader(Reader):
         max_frames: at most so many, the first; with a long video set `fps` or `seconds` too.
         shorter: frames are scaled while decoding so that the shorter side has so many pixels at
             most, which saves memory; None: as they are.
+        max_pixels: larger frames are refused.
 
     Raises:
         UnreadableError: no such file, no video, no picture stream, or no frame in the span.
@@ -45,16 +51,19 @@ class ClipReader(Reader):
         fps: float | None = None,
         max_frames: int = 128,
         shorter: int | None = None,
+        max_pixels: int = 178_956_970,
     ):
         if start < 0:
             raise ValueError(f"start must not be negative, got {start}")
         for name, value in {"seconds": seconds, "fps": fps, "shorter": shorter}.items():
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        if max_frames < 1:
-            raise ValueError(f"max_frames must be at least 1, got {max_frames}")
+        for name, least in {"max_frames": max_frames, "max_pixels": max_pixels}.items():
+            if least < 1:
+                raise ValueError(f"{name} must be at least 1, got {least}")
         self.span = Span(start=start, seconds=seconds, fps=fps, max_frames=max_frames)
         self.shorter = shorter
+        self.max_pixels = max_pixels
 
     def __call__(self, value: Any) -> Clip:
         """Return the clip.
@@ -64,25 +73,24 @@ class ClipReader(Reader):
         """
         if isinstance(value, Clip):
             return value
-        if isinstance(value, Mapping):
-            if value.get("frames") is not None:
-                return self._array(value["frames"], value.get("fps"))
-            held = value.get("bytes")
-            value = value.get("path") if held is None else held
-            if value is None:
-                raise UnreadableError("the video has neither bytes, a path nor frames")
-        if isinstance(value, str | os.PathLike):
-            path = Path(value)
-            if not path.is_file():
-                reason = "is a directory" if path.is_dir() else "no such file"
-                raise UnreadableError(f"{path}: {reason}")
-            if not path.stat().st_size:
-                raise UnreadableError(f"{path} is empty (0 bytes)")
-            return self._decode(str(path), str(path))
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, Mapping) and value.get("frames") is not None:
+            return self._array(value["frames"], value.get("fps"))
+        value = held(value, "video")
+        if isinstance(value, Path):
+            try:
+                found, folder = value.is_file(), value.is_dir()
+                size = value.stat().st_size if found else 0
+            except OSError as error:  # a name too long, no right to look
+                raise UnreadableError(f"{str(value)!r:.80}: {error.strerror}") from error
+            if not found:
+                raise UnreadableError(f"{value}: {'is a directory' if folder else 'no such file'}")
+            if not size:
+                raise UnreadableError(f"{value} is empty (0 bytes)")
+            return self._film(str(value), str(value))
+        if isinstance(value, bytes):
             if not value:
                 raise UnreadableError("the video is empty (0 bytes)")
-            return self._decode(io.BytesIO(value), "the video")
+            return self._film(value, "the video")
         return self._array(value, None)
 
     def _array(self, frames: Any, fps: Any) -> Clip:
@@ -90,91 +98,75 @@ class ClipReader(Reader):
             raise UnreadableError(f"the video's fps must be a number above 0, got {fps!r}")
         return clip_of_array(frames, fps=float(fps or self.span.fps or 1), span=self.span)
 
-    def _decode(self, source: str | io.BytesIO, name: str) -> Clip:
+    def _film(self, source: str | bytes, name: str) -> Film:
         try:
-            container = av.open(source, mode="r", metadata_errors="replace")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise UnreadableError(f"{name} is not a video that FFmpeg can read: {error}") from error
-        with container:
-            if not container.streams.video:
-                raise UnreadableError(f"{name} has no video stream")
-            pictures = Pictures(container, self.span.start)
-            frames: list[np.ndarray] = []
-            seconds: list[float] = []
-            size: tuple[int, int] | None = None
-            for second, frame in self.span.choose(pictures):
-                size = size or self._size(frame)  # of all, should it change on the way
-                frames.append(_pixels(frame, size))
-                seconds.append(second)
-        if frames:
-            return Clip(np.stack(frames), np.array(seconds, dtype=np.float64))
-        if pictures.last is not None:
-            raise UnreadableError(f"{name}: {no_frames(self.span, pictures.last)}")
-        reason = "" if pictures.broken is None else f": {pictures.broken}"
-        raise UnreadableError(f"{name} has no frame that can be decoded{reason}")
+            return self._read(Pictures(source, name, start=self.span.start))
+        except StampsFall:
+            return self._read(Pictures(source, name, start=self.span.start, counted=True))
 
-    def _size(self, frame: av.VideoFrame) -> tuple[int, int]:
+    def _read(self, pictures: Pictures) -> Film:
+        """Find out which frames there are, keeping them only as far as they are small."""
+        numbers: list[int] = []
+        seconds: list[float] = []
+        kept: dict[int, Frame] | None = {}
+        size: tuple[int, int] | None = None
+        taken = 0
+        numbered = ((second, (n, frame)) for n, (second, frame) in enumerate(pictures))
+        for second, (number, frame) in self.span.choose(numbered):
+            size = size or self._size(frame, pictures)  # of all, should it change on the way
+            numbers.append(number)
+            seconds.append(second)
+            if kept is not None and number not in kept:
+                taken += sum(plane.buffer_size for plane in frame.planes)
+                kept[number] = frame
+                if taken > HELD:
+                    kept = None
+        if size is None:
+            if pictures.last is not None:
+                raise UnreadableError(f"{pictures.name}: {no_frames(self.span, pictures.last)}")
+            reason = "" if pictures.broken is None else f": {pictures.broken}"
+            raise UnreadableError(f"{pictures.name} has no frame that can be decoded{reason}")
+        decoded = _Frames(pictures, np.array(numbers), kept, size)
+        return Film(np.array(seconds, dtype=np.float64), decoded)
+
+    def _size(self, frame: Frame, pictures: Pictures) -> tuple[int, int]:
         height, width = frame.height, frame.width
+        if height * width > self.max_pixels:
+            raise UnreadableError(
+                f"{pictures.name} has frames of {width} x {height} = {width * height} pixels, more "
+                f"than max_pixels {self.max_pixels}"
+            )
+        if pictures.aspect > 1:  # pixels that are no squares are stretched, as players do
+            width = round(width * min(pictures.aspect, 16))
+        elif pictures.aspect < 1:
+            height = round(height / max(pictures.aspect, 1 / 16))
         factor = min(1.0, (self.shorter or min(height, width)) / min(height, width))
         return max(round(height * factor), 1), max(round(width * factor), 1)
 
 
-class Pictures:
-    """The decoded frames of a container's first video stream with their seconds, once.
+class _Frames:
+    """The frames of a film as RGB, from those kept or decoded once more."""
 
-    Seeks to the key frame before `start`. Damage ends it early; `broken` then says why, and `last`
-    is the second of the last frame that came.
-    """
+    def __init__(
+        self,
+        pictures: Pictures,
+        numbers: Int[np.ndarray, " frame"],
+        kept: dict[int, Frame] | None,
+        size: tuple[int, int],
+    ):
+        self.pictures, self.numbers, self.kept, self.size = pictures, numbers, kept, size
 
-    def __init__(self, container: Any, start: float):
-        self.container = container
-        self.start = start
-        self.broken: Exception | None = None
-        self.last: float | None = None
-
-    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        stream = self.container.streams.video[0]
-        origin = stream.start_time or 0
-        if self.start and self._seek(origin + int(self.start / stream.time_base), stream):
-            frames = self._decoded(stream, origin)
-            first = next(frames, None)
-            if first is not None and first[0] <= self.start + SLACK:
-                yield first
-                yield from frames
-                return
-            # An index that leads too far, or none: from the beginning, then.
-            self.broken = self.last = None
-            self._seek(origin, stream)
-        yield from self._decoded(stream, origin)
-
-    def _seek(self, offset: int, stream: Any) -> bool:
-        try:
-            self.container.seek(offset, stream=stream, backward=True)
-        except (av.error.FFmpegError, OSError):
-            return False
-        return True
-
-    def _decoded(self, stream: Any, origin: int) -> Iterator[tuple[float, av.VideoFrame]]:
-        step = 1 / float(stream.average_rate or 25)
-        second = -step
-        try:
-            for frame in self.container.decode(stream):
-                # Without a stamp, a frame follows the one before at the stream's average rate.
-                stamp = frame.pts
-                second = second + step if stamp is None else float(
-                    (stamp - origin) * frame.time_base
-                )  # fmt: skip
-                if frame.is_corrupt:
-                    continue
-                self.last = second
-                yield second, frame
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            self.broken = error
-
-
-def _pixels(frame: av.VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    # A turned frame has its sides exchanged after this; all of a stream are turned alike.
-    height, width = size
-    pixels = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as np.rot90 counts
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+    def __call__(self, indices: Int[np.ndarray, " frame"]) -> Iterator[np.ndarray]:
+        wanted = self.numbers[indices].tolist()
+        source: Iterator[tuple[int, Frame]]
+        if self.kept is None:
+            source = ((number, each) for number, (_, each) in enumerate(self.pictures))
+        else:
+            source = iter(self.kept.items())
+        number, frame = -1, None
+        for goal in wanted:
+            while number < goal:
+                number, frame = next(source, (goal + 1, None))
+            if frame is None or number != goal:
+                raise UnreadableError(f"{self.pictures.name} changed while it was read")
+            yield pixels_of(frame, self.size)

@@ -102,6 +102,10 @@ class TimmFrames(Encoder):
             hidden={block: read(maps) for block, maps in seen.hidden.items()},
         )
 
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return what timm's `no_weight_decay` names."""
+        return frozenset("tower." + name for name in self.tower.no_weight_decay())
+
     def layers(self) -> list[nn.Module]:
         """Return the model's parts in order of depth, stem first."""
         return self.tower.layers()

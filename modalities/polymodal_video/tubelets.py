@@ -1,6 +1,7 @@
 """Tubelets: clips cut into blocks of patches over some frames, one token a block."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil, prod
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import UInt8
 
 from polymodal import Layout, Tokenizer, Tokens, UnreadableError
-from polymodal_video.clip import Clip
+from polymodal_video.clip import Clip, Film
 from polymodal_video.sampling import Sampling, frame_indices
 from polymodal_vision import (
     STATISTICS,
@@ -25,6 +26,13 @@ from polymodal_vision import (
     patch_rows,
     whole_patches,
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """The frames of a clip at their size, so that only tubelets remain to be made of them."""
+
+    frames: UInt8[np.ndarray, "frame height width 3"]
 
 
 class Tubelets(Tokenizer):
@@ -113,21 +121,40 @@ class Tubelets(Tokenizer):
         """Refuse what is no clip of at least one frame."""
         if not isinstance(raw, Clip):
             raise UnreadableError(f"a video must be a Clip, got {type(raw).__name__}")
-        check_picture(raw.frames, shape=("frame", "height", "width", "3"))
+        if not isinstance(raw, Film):  # whose frames are checked as they are decoded
+            check_picture(raw.frames, shape=("frame", "height", "width", "3"))
+
+    def shrink(self, raw: Clip, *, generator: np.random.Generator | None = None) -> "Ready":
+        """Return the frames to look at, cut and resized one by one as they are decoded.
+
+        Raises:
+            UnreadableError: a frame that can't be decoded.
+        """
+        chosen = self._chosen(raw, generator)
+        plan = None
+        frames = []
+        for frame in raw.take(chosen):
+            if plan is None:
+                height, width = frame.shape[:2]
+                plan = self.framing.plan(height, width, lambda *_: self.size, generator)
+            frames.append(np.array(plan.fit(frame[None])[0]))
+        assert plan is not None, "a clip has at least one frame"
+        frames += frames[-1:] * (-len(chosen) % self.tube)
+        return Ready(self.framing.changed(np.stack(frames), plan, generator))
 
     def encode(
         self,
-        raws: Sequence[Clip | None],
+        raws: Sequence["Clip | Ready | None"],
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
         """Return the tubelets of each clip, by time, row and column; None has none."""
         draws = [None] * len(raws) if generators is None else generators
         clips = [
-            None if raw is None else self._framed(raw, draw)
+            raw if raw is None or isinstance(raw, Ready) else self.shrink(raw, generator=draw)
             for raw, draw in zip(raws, draws, strict=True)
         ]
-        present = [clip for clip in clips if clip is not None]
+        present = [clip.frames for clip in clips if clip is not None]
         features = self.tube * self.patch**2 * 3
         if not present:
             rows = np.zeros((0, features), dtype=np.uint8)
@@ -138,7 +165,7 @@ class Tubelets(Tokenizer):
             rows = np.concatenate(
                 [patch_rows(clip[None], patch=self.patch, tube=self.tube)[0] for clip in present]
             )
-        times = [0 if clip is None else len(clip) // self.tube for clip in clips]
+        times = [0 if clip is None else len(clip.frames) // self.tube for clip in clips]
         # Positions of the longest clip; those of a shorter one are their beginning.
         places = np.indices((max(times, default=0), *self._grid), dtype=np.int64).reshape(3, -1).T
         lengths = [time * prod(self._grid) for time in times]
@@ -178,17 +205,9 @@ class Tubelets(Tokenizer):
 
     def _chosen(self, raw: Clip, generator: np.random.Generator | None = None) -> np.ndarray:
         return frame_indices(
-            len(raw.frames),
+            len(raw),
             self.frames,
             sampling=self.sampling,
             stride=self.stride,
             generator=generator,
         )
-
-    def _framed(
-        self, raw: Clip, generator: np.random.Generator | None
-    ) -> UInt8[np.ndarray, "frame height width 3"]:
-        chosen = self._chosen(raw, generator)
-        missing = -len(chosen) % self.tube
-        frames = raw.frames[np.concatenate([chosen, chosen[-1:].repeat(missing)])]
-        return self.framing.apply(frames, lambda *_: self.size, generator)

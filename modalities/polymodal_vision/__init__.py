@@ -1,9 +1,9 @@
 """vision: images as patches or as sets of regions; a packed ViT, timm and open_clip towers.
 
 Public beside the components: `Augmentation`, `Framing`, `whole_patches`, `PatchSpec`,
-`Normalization`, `MeanStd`, `STATISTICS`, `to_rgb`, `to_levels`, `check_picture`, `patch_rows`,
-`frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`. They load on first use;
-importing this module imports neither torch nor Pillow.
+`Normalization`, `MeanStd`, `STATISTICS`, `to_rgb`, `to_levels`, `check_picture`, `held`,
+`patch_rows`, `frames_of_rows`, `normalize`, `denormalize`, `RegionSet`, `TimmTower`.
+They load on first use; importing this module imports neither torch nor Pillow.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from polymodal_vision.augmentation import Augmentation
     from polymodal_vision.framing import Framing, whole_patches
     from polymodal_vision.geometry import Interpolation, ResizeMode
-    from polymodal_vision.image import check_picture, to_levels, to_rgb
+    from polymodal_vision.holding import held
+    from polymodal_vision.image import check_picture, to_rgb
+    from polymodal_vision.levels import to_levels
     from polymodal_vision.patching import (
         STATISTICS,
         MeanStd,
@@ -38,7 +40,9 @@ _HOME = {
     "Augmentation": "augmentation",
     "Framing": "framing", "whole_patches": "framing",
     "Interpolation": "geometry", "ResizeMode": "geometry",
-    "check_picture": "image", "to_levels": "image", "to_rgb": "image",
+    "held": "holding",
+    "check_picture": "image", "to_rgb": "image",
+    "to_levels": "levels",
     "STATISTICS": "patching", "MeanStd": "patching", "Normalization": "patching",
     "PatchSpec": "patching", "denormalize": "patching", "frames_of_rows": "patching",
     "normalize": "patching", "patch_rows": "patching",
@@ -49,8 +53,8 @@ _HOME = {
 __all__ = [
     "STATISTICS", "Augmentation", "Framing", "Interpolation", "MeanStd", "Normalization",
     "PatchSpec", "RegionSet", "ResizeMode", "TimmTower", "check_picture", "denormalize",
-    "frames_of_rows", "normalize", "patch_rows", "polymodal_register", "to_levels", "to_rgb",
-    "whole_patches",
+    "frames_of_rows", "held", "normalize", "patch_rows", "polymodal_register", "to_levels",
+    "to_rgb", "whole_patches",
 ]  # fmt: skip
 
 

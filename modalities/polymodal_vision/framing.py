@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from polymodal_vision.augmentation import Augmentation, flip_and_colour
-from polymodal_vision.geometry import Interpolation, ResizeMode, plan_crop, random_box, resize
+from polymodal_vision.geometry import Box, Interpolation, ResizeMode, plan_crop, random_box, resize
 
 Frames = UInt8[np.ndarray, "frame height width 3"]
 Framed = UInt8[np.ndarray, "frame new_height new_width 3"]
@@ -43,27 +43,34 @@ class Framing:
 
         A random crop takes the place of the resize mode: its box is squashed to the target.
         """
-        frames, goal = self.fit(frames, target, generator)
-        if generator is not None:
-            frames = flip_and_colour(frames, self.augment, generator)
-        return self._padded(frames, goal)
+        height, width = frames.shape[1:3]
+        plan = self.plan(height, width, target, generator)
+        return self.changed(plan.fit(frames), plan, generator)
 
-    def fit(
+    def plan(
         self,
-        frames: Frames,
+        height: int,
+        width: int,
         target: Callable[[int, int], tuple[int, int]],
         generator: np.random.Generator | None = None,
-    ) -> tuple[Framed, tuple[int, int]]:
-        """Return the frames cut and resized, nothing else changed, and the size to pad them to."""
-        height, width = frames.shape[1:3]
+    ) -> "Plan":
+        """Return what to cut of frames of this size and what size to bring it to."""
         if generator is None or self.augment.crop is None:
-            size = goal = target(height, width)
+            goal = target(height, width)
             box, size = plan_crop(height, width, goal, mode=self.resize, share=self.crop_share)
         else:
             draw = {"scale": self.augment.crop, "ratio": self.augment.ratio}
             box = random_box(height, width, generator, **draw)
             size = goal = target(box[2], box[3])
-        return resize(frames, box, size, interpolation=self.interpolation), goal
+        return Plan(box, size, goal, self.interpolation)
+
+    def changed(
+        self, frames: Framed, plan: "Plan", generator: np.random.Generator | None = None
+    ) -> Framed:
+        """Return frames that fit the plan, flipped and coloured given a generator, and padded."""
+        if generator is not None:
+            frames = flip_and_colour(frames, self.augment, generator)
+        return self._padded(frames, plan.goal)
 
     def _padded(self, frames: Frames, size: tuple[int, int]) -> Framed:
         height, width = frames.shape[1:3]
@@ -74,6 +81,20 @@ class Framing:
         top, left = (size[0] - height) // 2, (size[1] - width) // 2
         canvas[:, top : top + height, left : left + width] = frames
         return canvas
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The box to cut, the size to bring it to, and the size that padding brings that to."""
+
+    box: Box
+    size: tuple[int, int]
+    goal: tuple[int, int]
+    interpolation: Interpolation
+
+    def fit(self, frames: Frames) -> Framed:
+        """Return the frames cut and resized, nothing else changed."""
+        return resize(frames, self.box, self.size, interpolation=self.interpolation)
 
 
 def whole_patches(size: int | tuple[int, int], patch: int) -> tuple[int, int]:

@@ -3,16 +3,19 @@
 import io
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from polymodal import Reader, UnreadableError
+from polymodal_vision.decoded import ROWS_AT_ONCE, channels
+from polymodal_vision.holding import held
+from polymodal_vision.levels import to_rgba_or_rgb
 
 Picture = UInt8[np.ndarray, "height width 3"]
 _LIMIT = threading.Lock()
@@ -23,8 +26,12 @@ class ImageReader(Reader):
 
     Files are told by content, not by extension. EXIF orientation is applied, an alpha channel is
     composited on `background`, 16-bit and floating-point grey are brought to 8 bits, CMYK, palette
-    and LAB are converted; of an animation the first frame is taken. Arrays are [H, W] or
-    [H, W, 1|3|4]: integers of 8 or 16 bits, booleans, or floats in 0 to 1.
+    and LAB are converted; of an animation the first frame is taken. Colours are brought to sRGB by
+    the image's ICC profile, where it has one and it is not sRGB already; grey of more than 8 bits,
+    and PNG's gamma and chromaticities without a profile, are taken as they stand. Arrays are
+    [H, W] or [H, W, 1|3|4]: booleans, uint8, uint16 (scaled by its range), floats in 0 to 1, or
+    other integers in 0 to 255; files and Pillow images of such numbers (signed or 32-bit TIFF,
+    mode "I") are read as the arrays are.
 
     Args:
         background: RGB, 0 to 255, that shows through transparent pixels.
@@ -55,14 +62,10 @@ class ImageReader(Reader):
         Raises:
             UnreadableError: why the record can't be used.
         """
-        if isinstance(value, Mapping):
-            held = value.get("bytes")
-            value = value.get("path") if held is None else held
-            if value is None:
-                raise UnreadableError("the image has neither bytes nor a path")
-        if isinstance(value, str | os.PathLike):
-            return self._file(Path(value))
-        if isinstance(value, bytes | bytearray | memoryview):
+        value = held(value, "image")
+        if isinstance(value, Path):
+            return self._file(value)
+        if isinstance(value, bytes):
             return self._decode(io.BytesIO(value), "the image")
         if isinstance(value, Image.Image):
             return self._picture(value, "the image")
@@ -106,7 +109,7 @@ class ImageReader(Reader):
             kind = image.format or "image"
             raise UnreadableError(f"{name} is a damaged or truncated {kind}: {error}") from error
         try:
-            return self._blend(_channels(_upright(image)))
+            return self._blend(channels(image))
         except UnreadableError as error:
             raise UnreadableError(f"{name}: {error}") from error
         except Exception as error:
@@ -118,11 +121,13 @@ class ImageReader(Reader):
         """Composite an alpha channel, if there is one, on the background."""
         if pixels.shape[2] == 3:
             return pixels
-        alpha = pixels[..., 3:].astype(np.uint32)
+        total = np.empty((*pixels.shape[:2], 3), dtype=np.uint8)
         behind = np.asarray(self.background, dtype=np.uint32)
-        total: Picture = (
-            (pixels[..., :3] * alpha + behind * (255 - alpha) + 127) // 255  # rounded
-        ).astype(np.uint8)
+        for top in range(0, len(pixels), ROWS_AT_ONCE):  # numbers of 32 bits, so not all at once
+            rows = pixels[top : top + ROWS_AT_ONCE]
+            alpha = rows[..., 3:].astype(np.uint32)
+            blended = (rows[..., :3] * alpha + behind * (255 - alpha) + 127) // 255  # rounded
+            total[top : top + ROWS_AT_ONCE] = blended
         return total
 
 
@@ -133,91 +138,6 @@ def to_rgb(values: Any) -> Picture:
         UnreadableError: a shape, type or range that is no image.
     """
     return ImageReader()._blend(to_rgba_or_rgb(values))
-
-
-def to_rgba_or_rgb(values: Any) -> UInt8[np.ndarray, "height width channel"]:
-    """Return an array or nested list as uint8 with 3 channels, or 4 with alpha.
-
-    Raises:
-        UnreadableError: a shape, type or range that is no image.
-    """
-    if values is None:
-        raise UnreadableError("there is no image")
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise UnreadableError(f"the image is no array: {error}") from error
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        hint = ""
-        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            hint = "; it looks like channels first: move that axis to the end"
-        raise UnreadableError(
-            f"an image array is [height, width] or [height, width, 1, 3 or 4], got shape "
-            f"{tuple(array.shape)}{hint}"
-        )
-    if array.size == 0:
-        raise UnreadableError(f"the image has no pixels: shape {tuple(array.shape)}")
-    levels = to_levels(array)
-    return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
-
-
-def to_levels(array: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """Return colours as levels 0 to 255, a copy: floats lie in 0 to 1, uint16 in 0 to 65535.
-
-    Raises:
-        UnreadableError: values out of range, NaN, or no numbers.
-    """
-    if array.dtype == np.uint8:
-        return array.copy()
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
-        return np.asarray((array.astype(np.uint32) + 128) // 257, dtype=np.uint8)
-    if array.dtype.kind in "iu":
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high > 255:
-            raise UnreadableError(f"integer colours lie in 0 to 255, got {low} to {high}")
-        return np.asarray(array, dtype=np.uint8)
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise UnreadableError("the image holds NaN or infinite values")
-        if array.min() < -1e-3 or array.max() > 1.001:
-            raise UnreadableError(
-                f"floating-point colours lie in 0 to 1, got {array.min():g} to {array.max():g}: "
-                "scale them, or give integers of 0 to 255"
-            )
-        return np.asarray((array.clip(0, 1) * 255).round(), dtype=np.uint8)
-    raise UnreadableError(f"an image holds numbers, got {array.dtype}")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn by EXIF orientation; EXIF too damaged to read does not cost the image."""
-    try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image  # exif_transpose would copy it
-        return ImageOps.exif_transpose(image)
-    except Exception:  # whatever the EXIF parser meets
-        return image
-
-
-def _channels(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
-    mode = image.mode
-    if mode.startswith("I;16"):
-        return to_rgba_or_rgb(np.asarray(image).astype(np.uint16))
-    if mode == "I":  # 32 bits wide, but files that open so hold 16
-        return to_rgba_or_rgb(np.asarray(image).clip(0, 65535).astype(np.uint16))
-    if mode == "F":
-        return to_rgba_or_rgb(np.asarray(image))
-    if mode == "LAB":
-        profiles = (ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"))
-        transform = ImageCms.buildTransform(*profiles, "LAB", "RGB")
-        converted = ImageCms.applyTransform(image, transform)
-        assert converted is not None
-        return np.array(converted)
-    wanted = "RGBA" if image.has_transparency_data else "RGB"
-    return np.array(image if mode == wanted else image.convert(wanted))
 
 
 @contextmanager

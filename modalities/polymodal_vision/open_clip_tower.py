@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from polymodal import DataError, Taps, contained, nearest
 from polymodal_vision.patching import MeanStd
-from polymodal_vision.timm_tower import as_maps, dense_head, depths, download_failed
-from polymodal_vision.tower import Seen, Tower, by_depth
+from polymodal_vision.timm_tower import as_maps, dense_head, depths, download_failed, spared
+from polymodal_vision.tower import Seen, Tower, by_depth, under
 
 with contained("TOKENIZERS_PARALLELISM"):  # open_clip turns it off for every tokenizer
     import open_clip
@@ -82,6 +82,15 @@ class OpenClipTower(Tower):
         projected = visual.head(cells.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         pooled = visual.head(trunk.forward_head(features))
         return Seen(projected, pooled, {block: found[index] for block, index in wanted.items()})
+
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return what open_clip declares: positions and the class embedding.
+
+        Its training script heeds that with timm's optimizers; its own AdamW lets positions decay.
+        """
+        if isinstance(self.visual, TimmModel):
+            return under("visual.trunk.", spared(self.visual.trunk))
+        return under("visual.", spared(self.visual))
 
     def layers(self) -> list[nn.Module]:
         """Return stem, blocks and projection in order."""

@@ -1,13 +1,14 @@
 """Patches: images cut into squares, one token a square."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from polymodal import Layout, Tokenizer, Tokens
 from polymodal_vision.augmentation import Augmentation, Changes
@@ -28,6 +29,16 @@ from polymodal_vision.patching import (
 from polymodal_vision.spiral import spiral
 
 Order = Literal["raster", "spiral"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """An image cut and resized, so that only patches remain to be made of it."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    changes: Changes = field(default_factory=Changes)  # left for `finish`
+
+
 DRAWN = "drawn"  # the channel that tells `finish` how to change an image
 
 
@@ -143,9 +154,20 @@ class Patches(Tokenizer):
         """Refuse what is not uint8 [H, W, 3] with at least one pixel."""
         check_picture(raw)
 
+    def shrink(self, raw: np.ndarray, *, generator: np.random.Generator | None = None) -> "Ready":
+        """Return an image at its size, and the changes left for `finish`."""
+        height, width = raw.shape[:2]
+        plan = self.framing.plan(height, width, self._target, generator)
+        image = np.array(plan.fit(raw[None]))  # by itself: a view would hold the whole image
+        if not self.on_device:
+            return Ready(self.framing.changed(image, plan, generator)[0])
+        if generator is None:
+            return Ready(image[0])
+        return Ready(image[0], Changes.draw(self.framing.augment, generator))
+
     def encode(
         self,
-        raws: Sequence[np.ndarray | None],
+        raws: Sequence["np.ndarray | Ready | None"],
         *,
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
@@ -157,11 +179,11 @@ class Patches(Tokenizer):
         if generators is not None and self.framing.augment != Augmentation():  # costly to make
             draws = generators
         framed = [
-            None if raw is None else self._framed(raw, draw)
+            raw if raw is None or isinstance(raw, Ready) else self.shrink(raw, generator=draw)
             for raw, draw in zip(raws, draws, strict=True)
         ]
         present = [each for each in framed if each is not None]
-        images = [image for image, _ in present]
+        images = [each.image for each in present]
         features = self.patch**2 * 3
         if not images:
             rows = np.zeros((0, features), dtype=np.uint8)
@@ -173,14 +195,14 @@ class Patches(Tokenizer):
             rows = np.concatenate(
                 [patch_rows(image[None, None], patch=self.patch)[0] for image in images]
             )
-        grids = [(0, 0) if each is None else self._grid(each[0].shape) for each in framed]
+        grids = [(0, 0) if each is None else self._grid(each.image.shape) for each in framed]
         places = {grid: self._places(grid) for grid in dict.fromkeys(grids)}
         positions = np.concatenate([self._places((0, 0)), *[places[g] for g in grids]])
         layout = Layout.of([r * c for r, c in grids], torch.from_numpy(positions))
         tokens = Tokens(layout, values=torch.from_numpy(rows))
         if not self.on_device:
             return self._valued(tokens, grids)
-        drawn = [changes for _, changes in present]
+        drawn = [each.changes for each in present]
         if all(changes == Changes() for changes in drawn):
             return tokens
         channel = drawn_rows(drawn).repeat_interleave(layout.tokens // len(drawn), dim=0)
@@ -199,17 +221,6 @@ class Patches(Tokenizer):
             images = (changed * 255).round().to(torch.uint8)
         tokens = Tokens(replace(layout, channels={}), values=patches_of_images(images, self.patch))
         return self._valued(tokens, [grid if length else (0, 0) for length in layout.lengths])
-
-    def _framed(
-        self, raw: np.ndarray, generator: np.random.Generator | None
-    ) -> tuple[np.ndarray, Changes]:
-        """Return an image at its size, and the changes left for `finish`."""
-        if not self.on_device:
-            return self.framing.apply(raw[None], self._target, generator)[0], Changes()
-        image = self.framing.fit(raw[None], self._target, generator)[0][0]
-        if generator is None:
-            return image, Changes()
-        return image, Changes.draw(self.framing.augment, generator)
 
     def _valued(self, tokens: Tokens, grids: Sequence[tuple[int, int]]) -> Tokens:
         values = normalize(tokens.rows, self.statistics)

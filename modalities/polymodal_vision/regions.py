@@ -1,6 +1,8 @@
 """Region sets: what a detector found in an image, a token a region."""
 
 import io
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 
 from polymodal import Layout, Reader, Tokenizer, Tokens, TokenSpec, UnreadableError
+from polymodal_vision.holding import held
 
 BOX_NUMBERS = 7
 CLASSES = "classes"
@@ -98,7 +101,18 @@ class RegionReader(Reader):
     and "height" of the image; and, if there are any, "confidence" [region] and "classes"
     [region, class], soft labels with the background in column 0. A file is a path, bytes, or
     `{"path", "bytes"}`.
+
+    Args:
+        max_bytes: a file whose arrays unpack to more is refused before they are unpacked.
+
+    Raises:
+        ValueError: `max_bytes` below 1.
     """
+
+    def __init__(self, *, max_bytes: int = 2**28):
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
+        self.max_bytes = max_bytes
 
     def __call__(self, value: Any) -> RegionSet:
         """Return the regions.
@@ -110,7 +124,7 @@ class RegionReader(Reader):
             return value
         try:
             if not isinstance(value, Mapping) or {"path", "bytes"} >= set(value):
-                value = _loaded(value)
+                value = _loaded(value, self.max_bytes)
             missing = [k for k in ("features", "boxes", "width", "height") if k not in value]
             if missing:
                 raise ValueError(f"regions need {missing[0]!r}; there are {sorted(value)}")
@@ -122,24 +136,49 @@ class RegionReader(Reader):
                 confidence=value.get("confidence"),
                 classes=value.get(CLASSES),
             )
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OverflowError, OSError) as error:
             raise UnreadableError(str(error)) from None
 
 
-def _loaded(value: Any) -> Mapping[str, np.ndarray]:
-    if isinstance(value, Mapping):
-        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, str):
-        value = Path(value)
+def _loaded(value: Any, max_bytes: int) -> Mapping[str, np.ndarray]:
+    value = held(value, "regions")
     if isinstance(value, bytes):
         value = io.BytesIO(value)
     elif not isinstance(value, Path):
         raise ValueError(f"regions must be a mapping or an .npz file, got {type(value).__name__}")
     try:
-        with np.load(value, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, EOFError, AttributeError) as error:  # a pickle, an empty file, an .npy
-        raise ValueError(f"not an .npz file of arrays: {error}") from None
+        with zipfile.ZipFile(value) as archive:
+            return _members(archive, max_bytes)
+    except (UnreadableError, FileNotFoundError):
+        raise
+    except Exception as error:  # zip, zlib, tokenizer and struct errors: damage of any kind
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise ValueError(f"not an .npz file of arrays: {reason}") from None
+
+
+def _members(archive: zipfile.ZipFile, max_bytes: int) -> Mapping[str, np.ndarray]:
+    """Return the arrays of an .npz file, whose headers are held against what is there."""
+    found = {}
+    size = sum(member.file_size for member in archive.infolist())
+    if size > max_bytes:
+        raise UnreadableError(f"the .npz file unpacks to {size} bytes, more than {max_bytes}")
+    for member in archive.infolist():
+        with archive.open(member) as stream:
+            version = np.lib.format.read_magic(stream)
+            read = {(1, 0): np.lib.format.read_array_header_1_0}
+            read[2, 0] = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read[version](stream)
+            needed = math.prod(shape) * dtype.itemsize
+            if dtype.hasobject:
+                raise ValueError(f"{member.filename} holds Python objects")
+            if min(shape, default=0) < 0 or needed > member.file_size:
+                raise ValueError(
+                    f"{member.filename} claims {needed} bytes, but has {member.file_size}"
+                )
+        with archive.open(member) as stream:
+            name = member.filename.removesuffix(".npy")
+            found[name] = np.lib.format.read_array(stream, allow_pickle=False)
+    return found
 
 
 class Regions(Tokenizer):

@@ -1,7 +1,7 @@
 """timm's models as towers, whatever family they belong to."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polymodal import DataError, Taps, nearest
 from polymodal_vision.patching import MeanStd, PatchSpec
-from polymodal_vision.tower import Seen, Tower, by_depth, check_statistics
+from polymodal_vision.tower import Seen, Tower, by_depth, check_statistics, under
 
 
 class TimmTower(Tower):
@@ -104,9 +104,19 @@ class TimmTower(Tower):
         maps = as_maps(self.model, cells, pixels.shape[2:])
         return Seen(maps, self.model.forward_head(features, pre_logits=True), hidden)
 
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return what timm's `no_weight_decay` names, as its training script does."""
+        return under("model.", spared(self.model))
+
     def layers(self) -> list[nn.Module]:
         """Return timm's own groups by depth."""
         return by_depth(self.model, depths(self.model))
+
+
+def spared(model: Any) -> Iterable[str]:
+    """Return what a model of timm or open_clip declares; not every one does."""
+    declared = getattr(model, "no_weight_decay", None)
+    return () if declared is None else declared()
 
 
 def build(

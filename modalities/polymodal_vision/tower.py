@@ -1,7 +1,7 @@
 """A tower: another library's image model behind packed patches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -39,6 +39,10 @@ class Tower(nn.Module, ABC):
     @abstractmethod
     def layers(self) -> list[nn.Module]:
         """Return the model's parts in order of depth, stem first."""
+
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return names of parameters that the model's library spares from weight decay."""
+        return frozenset()
 
     def forward(
         self,
@@ -155,6 +159,15 @@ class TowerEncoder(Encoder):
     def layers(self) -> list[nn.Module]:
         """Return the model's parts in order of depth, stem first."""
         return self.tower.layers()
+
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return what the model's library spares: positions, class tokens."""
+        return under("tower.", self.tower.no_weight_decay())
+
+
+def under(prefix: str, names: Iterable[str]) -> frozenset[str]:
+    """Return names of a part's parameters as those of the module that holds it."""
+    return frozenset(prefix + name for name in names)
 
 
 def spread(

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from polymodal import Sample, Source, UnreadableError
@@ -93,6 +94,11 @@ class StoredRows:
         """The names of the fields."""
         return tuple(name for name in self.dataset.column_names if name != UNREADABLE)
 
+    @cached_property
+    def _sampled(self) -> dict[str, pa.DataType]:
+        schema = self.dataset.features.arrow_schema
+        return {field.name: field.type for field in schema if _holds_samples(field.type)}
+
     def rows(self, indices: Sequence[int]) -> list[dict[str, Any] | UnreadableError]:
         """Return several rows, read at once."""
         if not len(indices):
@@ -100,6 +106,8 @@ class StoredRows:
         found = self.dataset[list(indices)]
         for name in self.encoded:
             found[name] = [_decoded(value) for value in found[name]]
+        for name, kind in self._sampled.items():
+            found[name] = [typed(value, kind) for value in found[name]]
         reasons = found.pop(UNREADABLE, [None] * len(indices))
         names = list(found)
         return [
@@ -111,6 +119,32 @@ class StoredRows:
         """Return one column; null where the row is unreadable."""
         values = self.dataset.with_format("arrow")[:][name].to_pylist() if len(self) else []
         return [_decoded(value) for value in values] if name in self.encoded else values
+
+
+def _holds_samples(kind: pa.DataType) -> bool:
+    """Whether a column has lists of 8 or 16 bits somewhere: sound or pixels, scaled by type."""
+    if pa.types.is_struct(kind):
+        return any(_holds_samples(field.type) for field in kind)
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)
+            or pa.types.is_fixed_size_list(kind)):  # fmt: skip
+        return False
+    inner = kind.value_type
+    return (pa.types.is_integer(inner) and inner.bit_width <= 16) or _holds_samples(inner)
+
+
+def typed(value: Any, kind: pa.DataType) -> Any:
+    """Return a value whose lists of 8- and 16-bit integers are arrays of their own type.
+
+    As lists they would be numbers without a range, and sound stored so could not be scaled.
+    """
+    if value is None or not _holds_samples(kind):
+        return value
+    if pa.types.is_struct(kind):
+        types = {field.name: field.type for field in kind}
+        return {name: typed(each, types[name]) for name, each in value.items()}
+    if _holds_samples(kind.value_type):
+        return [typed(each, kind.value_type) for each in value]
+    return value if None in value else np.array(value, dtype=kind.value_type.to_pandas_dtype())
 
 
 def _decoded(text: str | None) -> Any:

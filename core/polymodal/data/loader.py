@@ -61,13 +61,22 @@ class StreamReading:
             self.tokenizer.check(raw)
         return raw
 
+    def shrunk(self, value: Any) -> Any:
+        """Return what the tokenizer needs of one segment, without random changes.
+
+        Raises:
+            UnreadableError: it can't be read or tokenized.
+        """
+        raw = self.raw(value)
+        return None if raw is None else self.tokenizer.shrink(raw)
+
 
 class _Generators(Sequence[np.random.Generator]):
     """One generator a raw value, made when first asked for: most tokenizers ask for none."""
 
-    def __init__(self, keys: Sequence[int]):
+    def __init__(self, keys: Sequence[int], made: Mapping[int, np.random.Generator] | None = None):
         self._keys = keys
-        self._made: dict[int, np.random.Generator] = {}
+        self._made = dict(made or {})
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -83,6 +92,10 @@ class _Generators(Sequence[np.random.Generator]):
             key = self._keys[index] & (2**64 - 1)
             self._made[index] = np.random.Generator(np.random.Philox(key=key))
         return self._made[index]
+
+
+Drawn = dict[tuple[str, int, int], np.random.Generator]
+"""Generators that have drawn already, by stream or view, sample in the batch, and segment."""
 
 
 class PackedDataset(Dataset[Batch]):
@@ -123,8 +136,11 @@ class PackedDataset(Dataset[Batch]):
     def __getitems__(self, refs: Refs) -> Batch:
         """Read, tokenize and pack the samples of these references."""
         samples: list[Sample] = [{}] * len(refs)
-        raws: list[dict[str, list[Any]]] = [{name: [] for name in self.streams} for _ in samples]
+        raws: list[dict[str, list[Any]]] = [{} for _ in samples]
         skipped: list[Skipped] = []
+        keys = self._keys(refs)
+        drawn: Drawn = {}
+        late = any(map(self._dealt, self.views))  # then rows are asked for again, below
         for number in np.unique(refs.source):
             source = self.sources[number]
             places = np.flatnonzero(refs.source == number)
@@ -135,25 +151,30 @@ class PackedDataset(Dataset[Batch]):
                 try:
                     if isinstance(row, UnreadableError):
                         raise row
-                    found = {name: stream.raws(row) for name, stream in self.streams.items()}
-                    if not any(found.values()):
-                        wanted = sorted({stream.field for stream in self.streams.values()})
-                        raise UnreadableError(f"it has none of the fields {', '.join(wanted)}")
-                    samples[place], raws[place] = row, found
+                    raws[place] = self._small(row, int(place), keys[place], drawn)
+                    samples[place] = row if late else {f: row.get(f) for f in self.fields}
                 except UnreadableError as error:
                     row_number = int(source.rows_of(self.split)[index])
                     skipped.append(Skipped(source.name, row_number, str(error)))
-        keys = self._keys(refs)
         streams = {
-            name: self._encode(name, stream, [raw[name] for raw in raws], keys)
+            name: self._encode(name, stream, [raw.get(name, []) for raw in raws], keys, drawn)
             for name, stream in self.streams.items()
         }
         present = {name: tokens.layout.present for name, tokens in streams.items()}
         dealt = deal(self.groups, present, keys, seed=self.seed or 0)
         for name, view in self.views.items():
-            own = dealt.get(name.partition("/")[0], (True,) * len(refs))
-            seen = [raw[view.stream] if mine else [] for raw, mine in zip(raws, own, strict=True)]
-            streams[name] = self._view(name, view, samples, seen, keys)
+            stream = self.streams[view.stream]
+            if self._dealt(name):
+                own = dealt[name.partition("/")[0]]
+                held = [raw.get(_whole(view.stream), []) for raw in raws]
+                made = [
+                    self._made(name, view, *each) if mine else []
+                    for mine, *each in zip(own, samples, held, keys, strict=True)
+                ]
+                streams[name] = self._encode(name, stream, made, keys, {})
+            else:
+                made = [raw.get(name, []) for raw in raws]
+                streams[name] = self._encode(name, stream, made, keys, drawn)
         return Batch(
             streams,
             len(refs),
@@ -169,45 +190,100 @@ class PackedDataset(Dataset[Batch]):
         rows = torch.from_numpy(names[refs.source] ^ refs.index)
         return mix(mix(rows) ^ torch.from_numpy(refs.epoch)).numpy()
 
-    def _generators(self, name: str, keys: np.ndarray, owner: Sequence[int]) -> _Generators | None:
+    def _small(self, row: Sample, place: int, key: np.int64, drawn: Drawn) -> dict[str, list[Any]]:
+        """Return what is needed of a row: its segments by stream and by view, shrunk at once.
+
+        The whole raw value outlives this only where a view is made once samples are dealt.
+
+        Raises:
+            UnreadableError: the record can't be used.
+        """
+        found = {name: stream.raws(row) for name, stream in self.streams.items()}
+        if not any(found.values()):
+            wanted = sorted({stream.field for stream in self.streams.values()})
+            raise UnreadableError(f"it has none of the fields {', '.join(wanted)}")
+        small: dict[str, list[Any]] = {}
+        for name, view in self.views.items():
+            if self._dealt(name):
+                small[_whole(view.stream)] = found[view.stream]
+                continue
+            made = self._made(name, view, row, found[view.stream], key)
+            small[name] = self._shrunk(name, self.streams[view.stream], made, place, key, drawn)
+        for name, stream in self.streams.items():
+            small[name] = self._shrunk(name, stream, found.pop(name), place, key, drawn)
+        return small
+
+    def _shrunk(
+        self, name: str, stream: StreamReading, raws: list[Any], place: int, key: np.int64,
+        drawn: Drawn,
+    ) -> list[Any]:  # fmt: skip
+        if type(stream.tokenizer).shrink is Tokenizer.shrink:
+            return raws
+        generators = None
+        if stream.augment:
+            generators = self._generators(name, np.array([key]), [0] * len(raws), {})
+        small = []
+        for number, raw in enumerate(raws):
+            generator = None
+            if generators is not None and raw is not None:
+                generator = drawn[name, place, number] = generators[number]
+            small.append(None if raw is None else stream.tokenizer.shrink(raw, generator=generator))
+        return small
+
+    def _dealt(self, view: str) -> bool:
+        """Whether a view is made only of the samples that its objective is dealt."""
+        objective = view.partition("/")[0]
+        return any(objective in hands for hands in self.groups.values())
+
+    def _generators(
+        self, name: str, keys: np.ndarray, owner: Sequence[int], drawn: Drawn
+    ) -> _Generators | None:
+        """Return a generator a segment; one that has drawn already goes on where it was."""
         if self.seed is None:
             return None
         word = hash_words(self.seed, name)
-        return _Generators([int(keys[sample]) ^ word ^ (n << 1) for n, sample in _count(owner)])
+        places = list(_count(owner))
+        made = {
+            index: drawn[name, sample, n]
+            for index, (n, sample) in enumerate(places)
+            if (name, sample, n) in drawn
+        }
+        return _Generators([int(keys[sample]) ^ word ^ (n << 1) for n, sample in places], made)
 
     def _encode(
-        self, name: str, stream: StreamReading, raws: Sequence[list[Any]], keys: np.ndarray
+        self,
+        name: str,
+        stream: StreamReading,
+        raws: Sequence[list[Any]],
+        keys: np.ndarray,
+        drawn: Drawn,
     ) -> Tokens:
         if not stream.many:
             flat = [raw[0] if raw else None for raw in raws]
-            generators = self._generators(name, keys, range(len(flat))) if stream.augment else None
+            one_each = range(len(flat))
+            generators = self._generators(name, keys, one_each, drawn) if stream.augment else None
             return stream.tokenizer.encode(flat, generators=generators)
         flat = [item for raw in raws for item in raw]
         owner = [sample for sample, raw in enumerate(raws) for _ in raw]
-        generators = self._generators(name, keys, owner) if stream.augment else None
+        generators = self._generators(name, keys, owner, drawn) if stream.augment else None
         tokens = stream.tokenizer.encode(flat, generators=generators)
         return owned(tokens, owner, len(raws))
 
-    def _view(
-        self,
-        name: str,
-        view: View,
-        samples: Sequence[Sample],
-        raws: Sequence[list[Any]],
-        keys: np.ndarray,
-    ) -> Tokens:
-        stream = self.streams[view.stream]
+    def _made(
+        self, name: str, view: View, sample: Sample, raws: list[Any], key: np.int64
+    ) -> list[Any]:
+        """Return a view's copies of the raw values of one sample."""
         word = hash_words(self.seed or 0, name, "view")
-        made = []
-        for sample, raw, key in zip(samples, raws, keys, strict=True):
-            generators = _Generators([(int(key) ^ word) + n for n in range(len(raw))])
-            made.append(
-                [
-                    None if item is None else view.make(item, sample, generator)
-                    for item, generator in zip(raw, generators, strict=True)
-                ]
-            )
-        return self._encode(name, stream, made, keys)
+        generators = _Generators([(int(key) ^ word) + n for n in range(len(raws))])
+        return [
+            None if item is None else view.make(item, sample, generator)
+            for item, generator in zip(raws, generators, strict=True)
+        ]
+
+
+def _whole(stream: str) -> str:
+    """Return the key of a stream's raw values that were not shrunk: no stream or view has it."""
+    return f"{stream} whole"
 
 
 def _count(owner: Sequence[int]) -> Iterator[tuple[int, int]]:

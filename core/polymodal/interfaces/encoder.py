@@ -63,6 +63,13 @@ class Encoder(nn.Module, ABC):
         """Return the blocks in order, stem first, for freezing and rates by depth."""
         return [self]
 
+    def no_weight_decay(self) -> frozenset[str]:
+        """Return names of its own parameters, patterns too, that do not decay beside vectors.
+
+        Biases and norms never do; this is for positions, class tokens and the like.
+        """
+        return frozenset()
+
     def embedding(self, ids: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
         """Return the stem's bare vectors of ids, without position.
 

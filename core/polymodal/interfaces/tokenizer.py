@@ -49,6 +49,18 @@ class Tokenizer(ABC):
         UnreadableError from `check`, not from here.
         """
 
+    def shrink(self, raw: Any, *, generator: np.random.Generator | None = None) -> Any:
+        """Return what `encode` needs of a raw value, so that a batch of large ones fits in memory.
+
+        Called by the data worker right after reading, sample by sample. `encode` takes what this
+        returns as well as raw values, to the same tokens: it gets the same generator afterwards,
+        so what is drawn here must not be drawn there again. By default the raw value itself.
+
+        Raises:
+            UnreadableError: the record can't be used after all; it is skipped and counted.
+        """
+        return raw
+
     def check(self, raw: Any) -> None:
         """Refuse a single raw value that `encode` could not take.
 

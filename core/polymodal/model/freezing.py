@@ -37,6 +37,8 @@ def freeze(encoder: Encoder, slot: EncoderSlot) -> None:
 def parameter_groups(model: PretrainingModel, config: Config) -> list[dict[str, Any]]:
     """Return AdamW's groups: matrices decay, biases and norms do not, parts by their own rate.
 
+    Nor does what an encoder's `no_weight_decay` names.
+
     Each group's "scale" is its learning rate in units of the optimizer's.
     """
     scale: dict[nn.Parameter, float] = {}
@@ -56,10 +58,18 @@ def parameter_groups(model: PretrainingModel, config: Config) -> list[dict[str, 
                 for depth, layer in enumerate(layers):
                     lowered = rate * slot.layer_decay ** (len(layers) - 1 - depth)
                     scale.update(dict.fromkeys(layer.parameters(), lowered))
+    spared = {
+        parameter
+        for encoder in model.encoders.values()
+        for pattern in cast(Encoder, encoder).no_weight_decay()
+        for name, parameter in encoder.named_parameters()
+        if fnmatch(name, pattern)
+    }
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            key = (scale.get(parameter, 1.0), parameter.ndim >= 2)
+            decays = parameter.ndim >= 2 and parameter not in spared
+            key = (scale.get(parameter, 1.0), decays)
             groups.setdefault(key, []).append(parameter)
     return [
         {

@@ -117,7 +117,7 @@ class ModelProbe:
         found = []
         with self._evaluating():
             for start in range(0, len(raws), self.batch_size):
-                values = [reading.raw(value) for value in raws[start : start + self.batch_size]]
+                values = [reading.shrunk(value) for value in raws[start : start + self.batch_size]]
                 tokens = reading.tokenizer.encode(values)
                 found.append(self._vectors(stream, {stream: tokens}, objective))
         if not found:

@@ -403,6 +403,32 @@ def leaves_raws_alone(subject: TokenizerSubject) -> None:
         raise ConformanceError("`encode` changes the raw values it is given: work on a copy")
 
 
+@check("tokenizer", after=("encodes", "shapes", "generators", "leaves_raws_alone"))
+def shrinking(subject: TokenizerSubject) -> None:
+    """What `shrink` leaves of raw values encodes to the same tokens."""
+    tokenizer = subject.tokenizer
+    for seed in subject.modes:
+        raws = copy.deepcopy(list(subject.raws))
+        drawing: list[np.random.Generator] | None = None
+        if seed is not None:
+            drawing = [np.random.default_rng([seed, n]) for n in range(len(raws))]
+        draws = [None] * len(raws) if drawing is None else drawing
+        small = [
+            tokenizer.shrink(raw, generator=draw) for raw, draw in zip(raws, draws, strict=True)
+        ]
+        found = tokens_difference(
+            tokenizer.finish(tokenizer.encode(small, generators=drawing)),
+            subject.encode(subject.raws, seed=seed),
+        )
+        if found:
+            raise ConformanceError(
+                f"`encode`{_mode(seed)} makes other {found} of what `shrink` returns than of the "
+                "raw value: draw once, in the same order, and cut once"
+            )
+        if not same(raws, list(subject.raws)):
+            raise ConformanceError("`shrink` changes the raw values it is given: work on a copy")
+
+
 @check("tokenizer", after=("encodes", "shapes", "absent"))
 def decoding(subject: TokenizerSubject) -> None:
     """`decode` returns one value a segment, or raises NotImplementedError."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal import View
+from polymodal import Tokenizer, UnreadableError, View
+from polymodal.data.dealing import Hand
 from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_batches, token_counts
 from polymodal.data.sampling import Mixture, batches
 from polymodal.data.splits import SplitSource
@@ -147,3 +148,87 @@ def test_token_counts_are_those_of_the_batch(parts):
     counts = token_counts(dataset, 0, batch_size=7)
     assert counts.tolist() == list(batch.streams["signal"].layout.lengths)
     assert isinstance(counts, np.ndarray)
+
+
+@pytest.fixture
+def shrinking(sensor_module):
+    class Shrinking(sensor_module.Windows):
+        """Cuts a random half of a signal, as soon as it is read or later."""
+
+        def __init__(self):
+            super().__init__()
+            self.log = []
+
+        def shrink(self, raw, *, generator=None):
+            self.log.append("shrink")
+            start = 0 if generator is None else int(generator.integers(len(raw) // 2))
+            return tuple(raw[start : start + len(raw) // 2])
+
+        def encode(self, raws, *, generators=None):
+            draws = [None] * len(raws) if generators is None else generators
+            small = [
+                raw if raw is None or isinstance(raw, tuple) else self.shrink(raw, generator=draw)
+                for raw, draw in zip(raws, draws, strict=True)
+            ]
+            noise = [0 if draw is None else draw.normal() for draw in draws]
+            made = [
+                None if raw is None else np.array(raw, dtype="f4") + add
+                for raw, add in zip(small, noise, strict=True)
+            ]
+            return super().encode(made)
+
+    class Logged(sensor_module.Signal):
+        def __init__(self, log):
+            super().__init__()
+            self.log = log
+
+        def __call__(self, value):
+            self.log.append("read")
+            return super().__call__(value)
+
+    tokenizer = Shrinking()
+    reading = StreamReading("signal", tokenizer, Logged(tokenizer.log))
+    return reading, SplitSource("waves", sensor_module.Waves(samples=20, broken=3))
+
+
+def test_each_value_is_shrunk_before_the_next_is_read_to_the_same_tokens(shrinking, monkeypatch):
+    reading, source = shrinking
+    views = {"compare/one": View("signal"), "compare/two": View("signal", reverse)}
+    for seed in (None, 1):
+        reading.tokenizer.log.clear()
+        small, _ = first_batch(reading, source, seed=seed, views=views)
+        assert reading.tokenizer.log == ["read", "shrink", "shrink", "shrink"] * 19
+        with monkeypatch.context() as patch:
+            patch.setattr(Tokenizer, "shrink", type(reading.tokenizer).shrink)
+            late, _ = first_batch(reading, source, seed=seed, views=views)
+        assert reading.tokenizer.log[-57:] == ["shrink"] * 57
+        for name in ("signal", *views):
+            assert torch.equal(small.streams[name].values, late.streams[name].values)
+
+
+def test_views_of_dealt_samples_are_as_many_and_the_same_when_shrunk_late(shrinking):
+    reading, source = shrinking
+    views = {"first/one": View("signal"), "second/two": View("signal", reverse)}
+    hands = {name: Hand(1.0, ("signal",)) for name in ("first", "second")}
+    every, _ = first_batch(reading, source, seed=1, views=views)
+    dealt, _ = first_batch(reading, source, seed=1, views=views, groups={"g": hands})
+    for name in views:
+        own = dealt.dealt[name.partition("/")[0]]
+        assert dealt.streams[name].layout.present == own
+        kept = [place for place, mine in enumerate(own) if mine]
+        assert 0 < len(kept) < 19
+        assert torch.equal(
+            dealt.streams[name].take(kept).values, every.streams[name].take(kept).values
+        )
+
+
+def test_a_value_that_can_not_be_shrunk_is_skipped(shrinking, monkeypatch):
+    reading, source = shrinking
+
+    def refuse(self, raw, *, generator=None):
+        raise UnreadableError("the film broke off")
+
+    monkeypatch.setattr(type(reading.tokenizer), "shrink", refuse)
+    batch, _ = first_batch(reading, source, seed=1)
+    assert sum(skip.reason == "the film broke off" for skip in batch.skipped) == 19
+    assert batch.streams["signal"].layout.tokens == 0

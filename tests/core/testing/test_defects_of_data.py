@@ -268,6 +268,11 @@ class InPlace(Windows):
         return super().rows(raws, generators)
 
 
+class DrawnTwice(Windows):
+    def shrink(self, raw, *, generator=None):
+        return raw if generator is None else raw * np.float32(1 + generator.random())
+
+
 class HalfDecoding(Windows):
     def decode(self, tokens):
         return [tokens.values]
@@ -315,6 +320,7 @@ TOKENIZERS = {
     "unpicklable": (Lambda, "pickling"),
     "miscounting": (Miscounting, "counts"),
     "raws changed": (InPlace, "leaves_raws_alone"),
+    "shrinking": (DrawnTwice, "shrinking"),
     "decoding": (HalfDecoding, "decoding"),
     "NaN": (NotANumber, "spec"),
     "spec: features": (lying(features=5), "spec"),

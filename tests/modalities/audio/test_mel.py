@@ -13,7 +13,7 @@ pytest.importorskip("librosa")
 import librosa
 
 from polymodal_audio.mel import MelPatches
-from polymodal_audio.sound import Waveform
+from polymodal_audio.sound import Recording, Waveform
 from polymodal_audio.spectrogram import decibels, mel_power
 
 SMALL = {"rate": 8000, "n_fft": 256, "hop": 80, "n_mels": 32, "patch": (8, 16), "seconds": 2.0}
@@ -265,3 +265,29 @@ def test_the_plugin_itself_imports_neither_torch_nor_librosa():
     heavy = "{'torch', 'librosa', 'soundfile'}"
     code = f"import sys, polymodal_audio; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_long_sound_is_decoded_no_further_than_its_patches_need():
+    samples = np.random.default_rng(0).normal(0, 0.1, 8 * 8000).astype(np.float32)
+    asked = []
+
+    def decode(start, stop):
+        asked.append((start, stop))
+        return samples[start:stop]
+
+    long = Recording(8000, len(samples), decode)
+    whole = Waveform(samples, 8000)
+    tokenizer = MelPatches(rate=8000, n_fft=256, hop=80, n_mels=32, seconds=1.0, crop="random",
+                           time_masks=1, time_width=10)  # fmt: skip
+    tokenizer.check(long)
+    assert tokenizer.count([long]) == tokenizer.count([whole])
+    assert asked == []
+    for seed in (None, 3):
+        draws = None if seed is None else [np.random.default_rng(seed)]
+        wanted = tokenizer.encode([whole], generators=draws)
+        draw = None if seed is None else np.random.default_rng(seed)
+        small = tokenizer.shrink(long, generator=draw)
+        again = None if draw is None else [draw]
+        assert torch.equal(tokenizer.encode([small], generators=again).values, wanted.values)
+    assert [stop - start for start, stop in asked] == [8000, 8000]
+    assert asked[1][0] > 0

@@ -235,3 +235,150 @@ def test_without_pyav_the_error_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnreadableError, match="pip install av"):
         SoundReader()(path)
+
+
+def ogg(frequency, *, seconds=1.0, rate=RATE, channels=1, subtype="VORBIS"):
+    time = np.arange(round(seconds * rate))
+    samples = np.stack([0.5 * np.sin(time * frequency)] * channels)
+    return written(samples, rate=rate, kind="OGG", subtype=subtype)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_all_links_of_a_chained_ogg_are_read(subtype, tmp_path):
+    links = [ogg(0.3, subtype=subtype), ogg(0.6, seconds=0.5, subtype=subtype)]
+    read = SoundReader(rate=None)
+    apart = [read(link).samples for link in links]
+    path = tmp_path / "chain.ogg"
+    path.write_bytes(b"".join(links))
+    for value in (path, path.read_bytes()):
+        assert np.array_equal(read(value).samples, np.concatenate(apart))
+    part = SoundReader(rate=None, start=0.9, seconds=0.3)(path).samples
+    assert len(part) == round(0.3 * RATE)
+    assert np.abs(part - np.concatenate(apart)[round(0.9 * RATE) :][: len(part)]).max() < 0.02
+
+
+def test_links_that_do_not_fit_are_refused():
+    with pytest.raises(UnreadableError, match="several rates: 8000, 16000"):
+        SoundReader()(ogg(0.3) + ogg(0.3, rate=16000))
+    with pytest.raises(UnreadableError, match="of 1 and of 2 channels"):
+        SoundReader()(ogg(0.3) + ogg(0.3, channels=2))
+
+
+def test_whole_numbers_without_a_type_are_refused_unless_they_are_no_louder_than_one():
+    read = SoundReader(rate=RATE)
+    for value in ([0, 1000, -32768], np.array([2]), {"array": [7], "sampling_rate": RATE}):
+        with pytest.raises(UnreadableError, match="store samples as int16"):
+            read(value)
+    assert read([0, 1, -1]).samples.tolist() == [0, 1, -1]
+
+
+def test_a_sound_is_resampled_in_blocks_to_the_bit_as_at_once(monkeypatch):
+    import soxr
+
+    from polymodal_audio import decoding
+
+    samples = np.random.default_rng(0).normal(0, 0.1, (2, 44100)).astype(np.float32)
+    data = written(samples, rate=44100, subtype="FLOAT")
+    monkeypatch.setattr(decoding, "BLOCK", 1000)
+    wanted = soxr.resample(samples.mean(axis=0), 44100, 16000, quality="HQ")
+    assert np.array_equal(SoundReader(rate=16000)(data).samples, wanted)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("FLAC", RATE), ("WAV", 11025), ("OGG", RATE)])
+def test_a_stretch_of_a_long_sound_is_the_same_as_of_the_whole(kind, rate, monkeypatch):
+    from polymodal_audio import decoding, sound
+
+    data = written(tone(seconds=6.0), kind=kind)
+    read = SoundReader(rate=rate, start=0.25)
+    whole = read(data).samples
+    monkeypatch.setattr(sound, "LONG", 1000)
+    monkeypatch.setattr(decoding, "BLOCK", 1000)
+    long = read(data)
+    assert isinstance(long, sound.Recording)
+    assert len(long) == len(whole)
+    assert np.array_equal(long.cut(0, 5000), whole[:5000])
+    close = 0.02 if kind == "OGG" else 1e-6
+    for start in (1, 20000, len(whole) - 5000):
+        found = long.cut(start, start + 5000)
+        assert len(found) == 5000
+        assert np.abs(found - whole[start : start + 5000]).max() <= close
+    assert np.array_equal(long.samples, whole)
+
+
+def test_a_long_header_over_a_short_file_is_read_as_far_as_it_goes(monkeypatch):
+    from polymodal_audio import sound
+
+    monkeypatch.setattr(sound, "LONG", 1000)
+    whole = written(tone(seconds=2.0), kind="FLAC")
+    found = SoundReader(rate=RATE)(whole[: len(whole) // 2])
+    assert 0 < len(found) < 2 * RATE
+    assert len(found.samples) == len(found)
+
+
+def test_a_sound_longer_than_allowed_is_refused():
+    with pytest.raises(UnreadableError, match=r"longer than max_seconds 0\.4"):
+        SoundReader(rate=RATE, max_seconds=0.4)(written(tone()))
+    assert len(SoundReader(rate=RATE, max_seconds=0.4, seconds=0.3)(written(tone()))) == 2400
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"bytes": "abc"}, "'bytes' must be bytes, got str"),
+        ({"bytes": 10}, "'bytes' must be bytes, got int"),
+        ({"path": 10}, "'path' must be a path"),
+        ("a\0b", "null character"),
+        ("a" * 5000, "too long"),
+    ],
+)
+def test_what_holds_no_sound_file_says_why(value, reason):
+    with pytest.raises(UnreadableError, match=reason):
+        SoundReader()(value)
+
+
+def tagged(kind, *, first=0.0, sound_first=None, codec="aac"):
+    """Return a file of two seconds of film and tone, both or each from a second on."""
+    av = pytest.importorskip("av")
+    from fractions import Fraction
+
+    buffer = io.BytesIO()
+    rate = 48000
+    with av.open(buffer, "w", format=kind) as container:
+        film = container.add_stream("libx264", rate=10)
+        film.width, film.height, film.pix_fmt = 32, 32, "yuv420p"
+        sound = container.add_stream(codec, rate=rate, layout="mono")
+        for number in range(20):
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number + round(10 * first), Fraction(1, 10)
+            container.mux(film.encode(frame))
+        samples = tone(seconds=2.0, rate=rate).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+        frame.pts = round((first if sound_first is None else sound_first) * rate)
+        container.mux(sound.encode(frame))
+        for stream in (film, sound):
+            container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "first"), [("mpegts", 0), ("mpegts", 10), ("matroska", 10)])
+def test_the_sound_of_a_film_counts_from_the_containers_start(kind, first):
+    data = tagged(kind, first=first)
+    whole = SoundReader(rate=48000)(data).samples
+    assert abs(len(whole) - 96000) <= 4096
+    part = SoundReader(rate=48000, start=0.5, seconds=1.0)(data).samples
+    assert len(part) == 48000
+    assert np.abs(part - whole[24000:72000]).max() < 1e-3
+    # An AAC encoder's first frame is silence: MPEG-TS has no way to say so, and begins with it.
+    late = 1024 if kind == "mpegts" else 0
+    wanted = tone(seconds=2.0, rate=48000)[0][24000 - late : 72000 - late]
+    assert np.abs(part - wanted).max() < 0.1  # in phase: within a few samples of its place
+
+
+def test_a_sound_that_sets_in_after_the_pictures_follows_on_silence():
+    data = tagged("matroska", sound_first=0.5)
+    whole = SoundReader(rate=48000)(data).samples
+    assert not whole[:20000].any()
+    assert np.abs(whole[30000:40000]).max() > 0.4
+    part = SoundReader(rate=48000, start=0.25, seconds=0.5)(data).samples
+    assert np.abs(part - whole[12000:36000]).max() < 1e-3

@@ -223,3 +223,15 @@ def test_a_hub_tokenizer_gives_its_tokens_without_padding(model, tmp_path):
     tower = ClipTextTower(tokenizer.spec, model=name).eval()
     wanted, _ = library_tower(name, tower)(open_clip.get_tokenizer(name)(texts))
     torch.testing.assert_close(tower(tokens).pooled[[0, 2]], wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_what_open_clip_declares_does_not_decay(model):
+    name = model()
+    tower = ClipTextTower(ClipTokenizer(model=name).spec, model=name)
+    kept = {id(dict(tower.named_parameters())[each]) for each in tower.no_weight_decay()
+            if each in dict(tower.named_parameters())}  # fmt: skip
+    library = open_clip.transformer.TextTransformer(
+        context_length=8, vocab_size=8, width=32, heads=2, layers=1
+    )
+    assert library.no_weight_decay() == {"positional_embedding"}
+    assert kept == {id(tower.stem.places)}

@@ -31,4 +31,4 @@ def test_one_file_alone_imports_pyav():
     folder = Path(plugin.__file__).parent
     found = {path.name for path in folder.glob("*.py") if re.search(r"(import|from) av\b",
              path.read_text())}  # fmt: skip
-    assert found == {"reader.py"}
+    assert found == {"pictures.py"}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from polymodal import UnreadableError
-from polymodal_video.clip import Clip
+from polymodal_video.clip import Clip, Film
 from polymodal_video.sampling import frame_indices
 from polymodal_video.tubelets import Tubelets
 
@@ -152,3 +152,30 @@ def test_bad_options_are_refused(options, reason):
 def test_it_travels_to_a_worker():
     tubelets = pickle.loads(pickle.dumps(Tubelets(size=8, frames=4, patch=4, augment={"flip": 1})))
     assert tubelets.encode([clip(4)]).layout.lengths == (8,)
+
+
+def test_a_film_is_decoded_no_further_than_its_tubelets_need():
+    asked = []
+
+    def decode(indices):
+        for index in indices:
+            asked.append(int(index))
+            yield np.full((40, 32, 3), index, np.uint8)
+
+    film = Film(np.arange(20) / 10, decode)
+    frames = np.stack([np.full((40, 32, 3), n, np.uint8) for n in range(20)])
+    clip = Clip(frames, np.arange(20) / 10)
+    augment = {"crop": (0.3, 1.0), "flip": 0.5, "brightness": 0.4}
+    tokenizer = Tubelets(size=32, frames=4, sampling="random", augment=augment)
+    tokenizer.check(film)
+    assert tokenizer.count([film]) == tokenizer.count([clip])
+    assert asked == []
+    for seed in (None, 1, 2):
+        draws = None if seed is None else [np.random.default_rng(seed)]
+        whole = tokenizer.encode([clip], generators=draws)
+        draw = None if seed is None else np.random.default_rng(seed)
+        small = tokenizer.shrink(film, generator=draw)
+        assert len(asked) == 4
+        asked.clear()
+        again = None if draw is None else [draw]
+        assert torch.equal(tokenizer.encode([small], generators=again).values, whole.values)

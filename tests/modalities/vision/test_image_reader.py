@@ -1,4 +1,5 @@
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_cmyk_hsv_ycbcr_lab_and_float_images_become_rgb():
     lab = ImageCms.applyTransform(brown, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
     assert np.abs(ImageReader()(lab).astype(int) - (120, 80, 60)).max() <= 3
     assert (ImageReader()(Image.new("F", (2, 2), 0.2)) == 51).all()
-    assert (ImageReader()(Image.new("I", (2, 2), 65535)) == 255).all()
+    assert (ImageReader()(Image.new("I", (2, 2), 200)) == 200).all()
 
 
 def test_a_transparent_palette_shows_the_background():
@@ -186,3 +187,84 @@ def test_check_wants_rgb_levels():
     ):
         with pytest.raises(UnreadableError, match="uint8"):
             check_picture(raw)
+
+
+def tiff(array, *, bits=None, sign=1, photometric=1, packed=None):
+    """Write one strip of grey, as the baseline TIFF specification lays it out."""
+    height, width = array.shape
+    data = array.tobytes() if packed is None else packed
+    tags = [(256, width), (257, height), (258, bits or 8 * array.itemsize), (259, 1),
+            (262, photometric), (273, 8), (277, 1), (278, height), (279, len(data)),
+            (339, sign)]  # fmt: skip
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return (b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+            + struct.pack("<H", len(tags)) + fields + struct.pack("<I", 0))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.uint32])
+def test_a_tiff_of_signed_or_wide_integers_is_levels_or_refused(kind):
+    sign = 2 if np.issubdtype(kind, np.signedinteger) else 1
+    levels = np.array([[0, 100], [7, 127]], dtype=kind)
+    assert (ImageReader()(tiff(levels, sign=sign))[..., 0] == levels).all()
+    high = np.iinfo(kind)
+    for wrong in ([[0, -100]] if sign == 2 else [[0, high.max]], [[0, high.min or high.max // 2]]):
+        with pytest.raises(UnreadableError, match="integer colours lie in 0 to 255"):
+            ImageReader()(tiff(np.array(wrong, dtype=kind), sign=sign))
+
+
+def test_a_pillow_image_of_wide_integers_is_read_as_an_array_of_them():
+    with pytest.raises(UnreadableError, match="0 to 255, got 65535"):
+        ImageReader()(Image.new("I", (2, 2), 65535))
+
+
+def test_a_grey_tiff_of_12_or_16_bits_fills_the_range_also_where_white_is_zero():
+    packed = bytes([0x00, 0x0F, 0xFF])  # 0 and 4095
+    twelve = ImageReader()(tiff(np.zeros((1, 2), np.uint16), bits=12, packed=packed))
+    assert twelve[0, :, 0].tolist() == [0, 255]
+    grey = np.array([[0, 257 * 9]], dtype=np.uint16)
+    assert ImageReader()(tiff(grey))[0, :, 0].tolist() == [0, 9]
+    assert ImageReader()(tiff(grey, photometric=0))[0, :, 0].tolist() == [255, 246]
+
+
+def swapped_profile():
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.find(b"rXYZ"), profile.find(b"gXYZ")
+    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(profile)
+
+
+def test_colours_are_brought_to_srgb_by_the_images_profile():
+    red = Image.new("RGB", (2, 2), (255, 0, 0))
+    profile = swapped_profile()
+    assert ImageReader()(encoded(red, icc_profile=profile))[0, 0].tolist() == [0, 255, 0]
+    half = Image.new("RGBA", (2, 2), (255, 0, 0, 51))
+    pixels = ImageReader(background=(0, 0, 0))(encoded(half, icc_profile=profile))
+    assert pixels[0, 0].tolist() == [0, 51, 0]
+    palette = encoded(red.convert("P", palette=Image.Palette.ADAPTIVE), icc_profile=profile)
+    assert ImageReader()(palette)[0, 0].tolist() == [0, 255, 0]
+
+
+def test_an_srgb_a_damaged_and_a_misplaced_profile_change_nothing():
+    pixels = np.asarray(noise())
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"no profile", srgb[:100]):
+        assert (ImageReader()(encoded(noise(), icc_profile=profile)) == pixels).all()
+    grey = noise().convert("L")
+    found = ImageReader()(encoded(grey, icc_profile=swapped_profile()))
+    assert (found[..., 0] == np.asarray(grey)).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"bytes": "abc"}, "'bytes' must be bytes, got str"),
+        ({"bytes": 10}, "'bytes' must be bytes, got int"),
+        ({"path": 3}, "'path' must be a path, got int"),
+        ({"file": "a.png"}, "has the keys file"),
+        ("a" * 5000, "too long"),
+        (b"\0" * 9, "not an image"),
+    ],
+)
+def test_what_holds_no_image_file_says_why(value, reason):
+    with pytest.raises(UnreadableError, match=reason):
+        ImageReader()(value)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from polymodal import UnreadableError
+from polymodal import Reader, Source, UnreadableError
 from polymodal_vision.geometry import native_size, plan_crop, resize
 from polymodal_vision.patches import Patches
 from polymodal_vision.patching import STATISTICS
@@ -246,3 +246,53 @@ def test_bad_options_are_refused_in_one_line(options, reason):
 def test_it_travels_to_a_worker():
     patches = pickle.loads(pickle.dumps(Patches(size=8, patch=4, augment=AUGMENT)))
     assert patches.encode([picture(8, 8)]).layout.lengths == (4,)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("augment", [{}, {"crop": (0.3, 1), "flip": 0.5, "brightness": 0.4}])
+def test_shrunk_images_make_the_tokens_of_whole_ones(on_device, augment):
+    tokenizer = Patches(size=32, patch=16, augment=augment, on_device=on_device)
+    images = [np.random.default_rng(n).integers(0, 256, (40 + n, 32, 3), np.uint8) for n in (0, 9)]
+    whole = tokenizer.encode(images, generators=[np.random.default_rng(n) for n in (0, 1)])
+    draws = [np.random.default_rng(n) for n in (0, 1)]
+    small = [tokenizer.shrink(i, generator=g) for i, g in zip(images, draws, strict=True)]
+    for each in small:  # no view of the whole image
+        assert each.image.base is None or each.image.base.nbytes == each.image.nbytes
+    found = tokenizer.encode(small, generators=draws)
+    assert torch.equal(tokenizer.finish(found).values, tokenizer.finish(whole).values)
+
+
+def test_a_batch_of_photos_takes_the_memory_of_one_beside_its_own():
+    import tracemalloc
+
+    from polymodal.data.loader import PackedDataset, StreamReading
+    from polymodal.data.sampling import Refs
+    from polymodal.data.splits import SplitSource
+
+    side = 1200
+
+    class Photos(Source):
+        def __len__(self):
+            return 6
+
+        def columns(self):
+            return ("image",)
+
+        def row(self, index):
+            return {"image": index}
+
+    class Photographer(Reader):
+        def __call__(self, value):
+            return np.full((side, side, 3), value, dtype=np.uint8)
+
+    reading = StreamReading("image", Patches(size=224), Photographer())
+    dataset = PackedDataset([SplitSource("photos", Photos())], {"image": reading})
+    index = np.arange(6)
+    refs = Refs(0, 6, np.zeros(6, np.int64), index, np.zeros(6, np.int64))
+    dataset[refs]  # what is kept for good
+    tracemalloc.start()
+    batch = dataset[refs]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    made = batch.streams["image"].values.nbytes
+    assert peak <= 1.5 * made + 1.1 * side * side * 3  # seven photos would be 30 MB

@@ -1,5 +1,7 @@
+import contextlib
 import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -170,3 +172,40 @@ def test_the_order_of_regions_does_not_matter():
     turned = RegionSet(found.features[::-1].copy(), found.boxes[::-1].copy())
     first, second = encoder(tokenizer.encode([found])), encoder(tokenizer.encode([turned]))
     torch.testing.assert_close(first.vectors, second.vectors.flip(0))
+
+
+def test_any_damage_to_an_npz_file_is_read_or_refused(tmp_path):
+    np.savez_compressed(tmp_path / "regions.npz", **value())
+    whole = (tmp_path / "regions.npz").read_bytes()
+    generator = np.random.default_rng(0)
+    for trial in range(150):
+        content = bytearray(whole)
+        if trial % 3 == 0:
+            content = content[: generator.integers(len(content))]
+        for place in generator.integers(0, len(content) or 1, size=3 if content else 0):
+            content[place] = generator.integers(256)
+        with contextlib.suppress(UnreadableError):
+            RegionReader()(bytes(content))
+
+
+def test_a_header_that_promises_more_than_the_file_holds_allocates_nothing():
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (400000000, 1000), }"
+    header += b" " * (117 - len(header)) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("features.npy", array)
+    with pytest.raises(UnreadableError, match="claims 3200000000000 bytes"):
+        RegionReader()(buffer.getvalue())
+
+
+def test_a_file_that_unpacks_to_too_much_is_refused_before(tmp_path):
+    np.savez_compressed(tmp_path / "many.npz", features=np.zeros((1000, 100)))
+    with pytest.raises(UnreadableError, match="more than 1000"):
+        RegionReader(max_bytes=1000)(str(tmp_path / "many.npz"))
+
+
+@pytest.mark.parametrize("given", [{"bytes": "abc"}, {"bytes": 10}, {"path": 10}, "a\0b"])
+def test_what_holds_no_regions_file_is_refused(given):
+    with pytest.raises(UnreadableError, match="must be|null"):
+        RegionReader()(given)

@@ -1,13 +1,16 @@
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
 import pytest
 import timm
 import torch
+from timm.optim import param_groups_weight_decay
 
 from polymodal import DataError, Taps
+from polymodal.model.freezing import parameter_groups
 from polymodal_vision.open_clip_encoder import OpenClipEncoder
 from polymodal_vision.patches import Patches
 from polymodal_vision.timm_encoder import TimmEncoder
@@ -320,3 +323,40 @@ def test_open_clip_leaves_the_root_logger_as_it_was(monkeypatch, tmp_path):
     torch.save(open_clip.CLIP(**open_clip.get_model_config("tiny-vit")).state_dict(), path)
     OpenClipEncoder(PATCHES.spec, model="tiny-vit", pretrained=str(path))
     assert logging.getLogger().handlers == []
+
+
+def spared(encoder):
+    """Return the names of parameters of two or more axes that do not decay."""
+    model = SimpleNamespace(
+        encoders={"image": encoder}, shared={}, objectives={}, parameters=encoder.parameters
+    )
+    slot = SimpleNamespace(learning_rate=None)
+    config = SimpleNamespace(
+        encoder_slots=lambda: {"image": slot},
+        modules={},
+        objectives={},
+        optimizer=SimpleNamespace(learning_rate=1.0, weight_decay=0.05),
+    )
+    kept = {p for group in parameter_groups(model, config) if not group["decays"]
+            for p in group["params"]}  # fmt: skip
+    return {name for name, each in encoder.named_parameters() if each in kept and each.ndim > 1}
+
+
+def test_what_timm_spares_does_not_decay():
+    for name in ("test_vit", "test_convnext"):
+        encoder = TimmEncoder(PATCHES.spec, model=name)
+        model = encoder.tower.model
+        declared = getattr(model, "no_weight_decay", tuple)()
+        groups = param_groups_weight_decay(model, 0.05, no_weight_decay_list=declared)
+        bare = {p for group in groups if not group["weight_decay"] for p in group["params"]}
+        wanted = {n for n, p in encoder.named_parameters() if p in bare and p.ndim > 1}
+        assert spared(encoder) == wanted
+    encoder = TimmEncoder(PATCHES.spec, model="test_vit")
+    assert spared(encoder) == {"tower.model.cls_token", "tower.model.pos_embed"}
+
+
+def test_what_open_clip_declares_does_not_decay():
+    encoder = OpenClipEncoder(PATCHES.spec, model="tiny-vit")
+    assert spared(encoder) == {"tower.visual.positional_embedding"}
+    timm_inside = OpenClipEncoder(PATCHES.spec, model="tiny-timm")
+    assert "tower.visual.trunk.pos_embed" in spared(timm_inside)

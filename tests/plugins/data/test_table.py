@@ -3,6 +3,7 @@ import json
 import pickle
 import re
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -239,3 +240,22 @@ def test_an_empty_table_has_no_rows(tmp_path):
     assert len(source) == 0
     assert source.rows([]) == []
     assert source.columns() == ()
+
+
+def test_lists_of_8_and_16_bit_integers_keep_their_type_and_others_stay_lists(tmp_path):
+    samples = np.array([0, 1000, -32768], np.int16)
+    held = pa.struct({"array": pa.list_(pa.int16()), "sampling_rate": pa.int64()})
+    columns = {
+        "audio": pa.array([samples, samples], pa.list_(pa.int16())),
+        "held": pa.array([{"array": samples, "sampling_rate": 8000}, None], held),
+        "stereo": pa.array([[samples, samples]] * 2, pa.list_(pa.list_(pa.int16()))),
+        "labels": pa.array([[1, 2], [3]], pa.list_(pa.int32())),
+        "gaps": pa.array([[1, None], [2]], pa.list_(pa.int8())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "pcm.parquet")
+    row = Table(path=str(tmp_path / "pcm.parquet")).row(0)
+    for found in (row["audio"], row["held"]["array"], row["stereo"][1]):
+        assert found.dtype == np.int16
+        assert found.tolist() == samples.tolist()
+    assert row["labels"] == [1, 2]
+    assert row["gaps"] == [1, None]
