@@ -48,8 +48,8 @@ def data_flow(code: str, language: str) -> DataFlow:
 
     Comments are left out, and so are Python's docstrings. In an `if` both arms start from the
     same definitions and what they leave is united; a loop's body is walked twice. An assignment
-    of as many values as targets pairs them up, and `s += i` in any language reads `s`. Code nested too deeply for Python's stack has
-    tokens alone.
+    of as many values as targets pairs them up, and `s += i` in any language reads `s`. Code nested
+    too deeply for Python's stack has tokens alone.
 
     Raises:
         ValueError: a language there is no grammar for.

@@ -265,7 +265,7 @@ class LargeGraphFile:
             return None
         if self.features is not None:
             return list(self.features)
-        table = read_table(self.nodes, needed=[self.node])
+        table = read_table(self.nodes, needed=[self.node], names=[self.node])
         others = (self.node, self.label, self.split)
         return [name for name in table if name not in others and is_number(table[name])]
 
