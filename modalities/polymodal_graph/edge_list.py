@@ -23,7 +23,6 @@ from polymodal_graph.tables import (
     read_table,
 )
 
-
 _FLOAT = re.compile(r"-?[0-9]+\.0")  # how pandas writes whole numbers of a column with gaps
 _WHOLE = re.compile(r"-?[0-9]+")
 

@@ -178,7 +178,7 @@ def _pyg_edges(data: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
     adjacency = getattr(data, "adj_t", None)
     if data.edge_index is not None or adjacency is None:
         if data.edge_index is None:
-            stray = [name for name in data.keys() if name.startswith(("edge_", "adj", "face"))]
+            stray = [name for name in data.to_dict() if name.startswith(("edge_", "adj", "face"))]
             if stray:
                 raise ValueError(
                     f"the Data has {', '.join(stray)}, but neither edge_index nor adj_t"
