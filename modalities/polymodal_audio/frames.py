@@ -10,7 +10,7 @@ from polymodal.component import TokenSpec
 from polymodal.layout import Layout
 from polymodal.tokenizer import Tokenizer
 from polymodal.tokens import Tokens
-from polymodal_audio.framing import check_waveform, cropped, frame_count, framed
+from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, longer
 from polymodal_audio.sound import Waveform
 
 QUIET = 1e-7  # added to the variance of a sound before dividing: silence stays silence
@@ -93,7 +93,7 @@ class WaveformFrames(Tokenizer):
                 for w in waveforms
             ]
         rows, lengths = framed(waveforms, frame=self.frame, hop=self.hop)
-        return Tokens(Layout.of(lengths), values=rows)
+        return Tokens(Layout.of(lengths), values=rows, cut=longer(raws, self.most))
 
     def decode(self, tokens: Tokens) -> list[Waveform | None]:
         """Lay each segment's frames over each other; None for no frames.

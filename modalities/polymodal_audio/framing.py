@@ -67,6 +67,11 @@ def cropped(
     return kept
 
 
+def longer(raws: Sequence[Waveform | None], most: int | None) -> tuple[bool, ...]:
+    """Return which sounds have more than `most` samples."""
+    return tuple(raw is not None and most is not None and len(raw.samples) > most for raw in raws)
+
+
 def check_waveform(raw: Waveform, rate: int) -> None:
     """Refuse a waveform that has another rate, no samples, or samples that are not finite.
 

@@ -196,6 +196,7 @@ class SubwordTokenizer(Tokenizer):
         end = self.special.get("end") if self.mark_ends else None
         marks = (begin is not None) + (end is not None)
         room = self.max_tokens - marks
+        cut = tuple(len(encoding) > room for encoding in encodings)
         ids: list[list[int]] = []
         words: list[list[int]] = []
         for encoding in encodings:
@@ -227,7 +228,7 @@ class SubwordTokenizer(Tokenizer):
             kinds=torch.from_numpy(kinds),
             channels={"word": torch.from_numpy(word_of)},
         )
-        return Tokens(layout, ids=torch.from_numpy(packed))
+        return Tokens(layout, ids=torch.from_numpy(packed), cut=cut)
 
     def fit(self, raws: Iterable[str | None]) -> None:
         """Learn the vocabulary; the same texts, in any order, give the same one.
