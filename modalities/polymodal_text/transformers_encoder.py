@@ -246,8 +246,10 @@ def _settings(model: str, changes: Mapping[str, Any], spec: TokenSpec | None) ->
             }
             changes = {"vocab_size": spec.vocabulary, **ids, **changes}
         return make(model, **changes)
-    except ValueError:
-        raise
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(f"{model!r} can't be used: {one_line(error)}") from error
     except Exception as error:  # the network, a file that is no config, a setting it refuses
         hint = "" if "/" in model else nearest(model, list(kinds))
         if model in kinds:

@@ -30,10 +30,10 @@ class WordPiece(SubwordTokenizer):
         mark_ends: put begin and end tokens around each segment.
         sentinels: ids that stand for what is cut out of a segment.
         lower_case: lower-case; a tokenizer.json has its own rule.
-        strip_accents: drop all marks that stand on letters, as BERT's uncased models do: "é" becomes
-            "e", and so does what makes other words of them, such as the vowel signs of Hindi and
-            Thai, or the dots of Maltese. None: of a loaded vocab.txt the rule it was made with, by
-            `lower_case`; of a learned vocabulary no. The same holds.
+        strip_accents: drop all marks on letters, as BERT's uncased models do: accents ("é" becomes
+            "e"), but also what makes other words, such as the vowel signs of Hindi and Thai or the
+            dots of Maltese. None: as BERT does (with `lower_case`) for a loaded vocab.txt, and not
+            for a learned vocabulary. The same holds.
     """
 
     reader = "text.plain"

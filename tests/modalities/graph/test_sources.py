@@ -1,5 +1,6 @@
 import gzip
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -369,3 +370,47 @@ def test_what_is_wrong_with_a_large_graph_is_said(tmp_path, files):
     nodes = table(tmp_path / "n.csv", "node,split\na,train\nb,dev\nc,test\n")
     with pytest.raises(DataError, match="got 'dev'"):
         len(NeighbourhoodSource(edges, nodes=nodes))
+
+
+EDGES = np.array([[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"x": np.eye(2), "train_mask": np.eye(2, dtype=bool)}, r"train_mask has shape \[2, 2\]"),
+        ({"x": np.eye(2), "train_mask": np.array([0, 5])}, "must hold true and false"),
+        ({"x": np.eye(2), "y": np.array(1)}, "y has no rows"),
+        ({"x_row": [0], "x_col": [-1], "x_shape": [2, 3]}, "x_col must lie from 0 to below 3"),
+        ({"x_row": [2], "x_col": [0], "x_shape": [2, 3]}, "x_row must lie from 0 to below 2"),
+        ({"x_col": [0], "x_shape": [2, 3]}, "x_shape needs x_row"),
+        ({"x_row": [0], "x_col": [0], "x_shape": [2]}, r"x_shape must be \[node, feature\]"),
+        ({"x_row": [0], "x_col": [0], "x_shape": [10**9, 10**9]}, "asks for"),
+        ({"edge_index": np.array([[0], [10**13]])}, "asks for"),
+        ({"x": np.array([["a"], ["b"]])}, "must be numbers"),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_refused(tmp_path, arrays, reason):
+    path = tmp_path / "g.npz"
+    np.savez(path, **{"edge_index": EDGES, **arrays})
+    with pytest.raises(DataError, match=reason):
+        len(NeighbourhoodSource(str(path)))
+
+
+def test_masks_may_be_columns_and_numbers(tmp_path):
+    path = tmp_path / "g.npz"
+    masks = {"train_mask": np.array([[True], [False]]), "test_mask": np.array([0, 1])}
+    np.savez(path, edge_index=EDGES, x=np.eye(2), **masks)
+    source = NeighbourhoodSource(str(path))
+    assert [row["split"] for row in source.rows(range(2))] == ["train", "test"]
+
+
+def test_a_damaged_npz_file_is_a_data_error(tmp_path):
+    path = tmp_path / "g.npz"
+    np.savez_compressed(path, edge_index=random_graph(), x=np.eye(40))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 20):
+        for content in (whole[:place], whole[:place] + b"\xff" + whole[place + 1 :]):
+            path.write_bytes(content)
+            with suppress(DataError):  # and nothing else
+                len(NeighbourhoodSource(str(path)))

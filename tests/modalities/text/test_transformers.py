@@ -293,8 +293,8 @@ def test_code_that_comes_with_a_model_is_never_run(folder, tmp_path):
         json.dumps({"tokenizer_class": "Own", **stranger})
     )
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
-    with pytest.raises(ValueError, match="can't be made"):
+    with pytest.raises(ValueError, match="can't be used: it comes with code of its own"):
         encoder(str(tmp_path), pretrained=True)
-    with pytest.raises(DataError, match="can't be loaded"):
+    with pytest.raises(DataError, match="can't be loaded: it comes with code of its own"):
         TransformersTokenizer(model=str(tmp_path)).spec  # noqa: B018
     assert not (tmp_path / "ran").exists()
