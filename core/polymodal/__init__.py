@@ -18,9 +18,11 @@ from polymodal.plugins.hookspecs import hookimpl
 if TYPE_CHECKING:
     from polymodal.config.reading import read_config
     from polymodal.config.shape import Config
+    from polymodal.ground.arrays import read_npy, read_npz
     from polymodal.ground.distributed import gather_rows, rank, sum_over_ranks, world_size
     from polymodal.ground.errors import nearest
     from polymodal.ground.files import find_files, find_folder
+    from polymodal.ground.unpacking import check_growth
     from polymodal.interfaces.capabilities import (
         Asking,
         Phase,
@@ -138,9 +140,11 @@ __version__ = "0.1.0"
 _ROOMS = {
     "config.reading": "read_config",
     "config.shape": "Config",
+    "ground.arrays": "read_npy read_npz",
     "ground.distributed": "gather_rows rank sum_over_ranks world_size",
     "ground.errors": "nearest",
     "ground.files": "find_files find_folder",
+    "ground.unpacking": "check_growth",
     "interfaces.capabilities": (
         "Asking Phase Phased Predicted Predicting Representing Scoring Sharing"
     ),
@@ -203,12 +207,12 @@ __all__ = [
     "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Target", "Teacher",
     "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformed", "Transformer",
     "TransformerEncoder", "Unembed", "View", "adjacent_pairs", "attend", "attention_maps",
-    "bipartite_pairs", "by_score", "check_ratio", "choose", "closest_pairs", "contained",
-    "cosine", "count_of", "find_files", "find_folder", "gather_rows", "hash_words",
+    "bipartite_pairs", "by_score", "check_growth", "check_ratio", "choose", "closest_pairs",
+    "contained", "cosine", "count_of", "find_files", "find_folder", "gather_rows", "hash_words",
     "hidden_counts", "hideable", "installed", "join_layouts", "load", "mix", "nearest",
-    "planned", "put_last", "ranges", "rank", "read_config", "rejoined", "rename_keys",
-    "segment_mean", "sum_over_ranks", "total_loss", "unit", "window_targets", "windows",
-    "world_size",
+    "planned", "put_last", "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined",
+    "rename_keys", "segment_mean", "sum_over_ranks", "total_loss", "unit", "window_targets",
+    "windows", "world_size",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from polymodal import Layout, Tokenizer, Tokens, TokenSpec
-from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, shrunk
+from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, longer, shrunk
 from polymodal_audio.sound import Waveform
 
 QUIET = 1e-7  # added to the variance of a sound before dividing: silence stays silence
@@ -98,7 +98,7 @@ class WaveformFrames(Tokenizer):
                 for w in waveforms
             ]
         rows, lengths = framed(waveforms, frame=self.frame, hop=self.hop)
-        return Tokens(Layout.of(lengths), values=rows)
+        return Tokens(Layout.of(lengths), values=rows, cut=longer(raws, self.most))
 
     def decode(self, tokens: Tokens) -> list[Waveform | None]:
         """Lay each segment's frames over each other; None for no frames.

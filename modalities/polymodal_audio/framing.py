@@ -79,7 +79,14 @@ def shrunk(
     start = 0
     if random and generator is not None:
         start = int(generator.integers(len(raw) - most + 1))
-    return Waveform(raw.cut(start, start + most), raw.rate)
+    return Waveform(raw.cut(start, start + most), raw.rate, whole=len(raw))
+
+
+def longer(raws: Sequence[Waveform | None], most: int | None) -> tuple[bool, ...]:
+    """Return which sounds have more than `most` samples."""
+    return tuple(
+        raw is not None and most is not None and (raw.whole or len(raw)) > most for raw in raws
+    )
 
 
 def check_waveform(raw: Waveform, rate: int) -> None:

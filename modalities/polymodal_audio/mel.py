@@ -1,6 +1,7 @@
 """Log-mel spectrograms cut into patches (Gong et al., AST, 2021; Huang et al., AudioMAE, 2022)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from polymodal import Layout, Tokenizer, Tokens, TokenSpec, ranges
-from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, shrunk
+from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, longer, shrunk
 from polymodal_audio.sound import Waveform
 from polymodal_audio.spectrogram import decibels, filter_bank, mel_power, within_top
 
@@ -177,7 +178,8 @@ class MelPatches(Tokenizer):
         if generators is not None and self._random:
             channels = self._hidden(waveforms, columns, generators)
         tokens = Tokens(Layout.of(columns, channels=channels), values=stretches)
-        return tokens if self.on_device else self._patches(tokens)
+        tokens = tokens if self.on_device else self._patches(tokens)
+        return replace(tokens, cut=longer(raws, self.most))
 
     def finish(self, tokens: Tokens) -> Tokens:
         """Turn stretches of samples into patches, where `encode` has not done so."""

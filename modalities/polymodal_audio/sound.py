@@ -27,6 +27,7 @@ class Waveform:
 
     samples: Float[np.ndarray, " time"]  # float32
     rate: int
+    whole: int | None = None  # samples of the sound it is a stretch of; None: it is whole
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 1:

@@ -15,7 +15,10 @@ from tree_sitter import Node
 from polymodal_code.grammars import GRAMMARS, Part, parser_of
 
 COMES_FROM, COMPUTED_FROM = 0, 1
-"""Kinds of flow: a read of an earlier definition; what is assigned, from the right side."""
+"""Kinds of flow: a read of an earlier definition, or a definition from its initial value (such as
+a parameter's default); and what is assigned, from the right side."""
+
+_PLAIN = ("=", ":=")  # operators of an assignment that does not read its target
 
 _ONCE = ("init", "initializer", "initialize")  # fields of a loop that are run once
 _LATE = ("update", "increment")  # and those that are run after its body
@@ -45,8 +48,8 @@ def data_flow(code: str, language: str) -> DataFlow:
 
     Comments are left out, and so are Python's docstrings. In an `if` both arms start from the
     same definitions and what they leave is united; a loop's body is walked twice. An assignment
-    of as many values as targets pairs them up. Code nested too deeply for Python's stack has
-    tokens alone.
+    of as many values as targets pairs them up, and `s += i` in any language reads `s`. Code nested
+    too deeply for Python's stack has tokens alone.
 
     Raises:
         ValueError: a language there is no grammar for.
@@ -119,7 +122,11 @@ class _Walk:
         named = [
             (node.field_name_for_child(number), child) for number, child in enumerate(node.children)
         ]
-        return [(name, child) for name, child in named if (kind, name) not in labels]
+        return [
+            (name, child)
+            for name, child in named
+            if (kind, name) not in labels or child.type == "computed_property_name"
+        ]
 
     def _read(self, leaf: Node, known: Definitions) -> Definitions:
         place = self.place.get(leaf.start_byte)
@@ -145,10 +152,14 @@ class _Walk:
         known = self._run(node, [c for c in children if c[0] in _ONCE], known, assigns=False)
         body = [c for c in children if c[0] not in (*_ONCE, *_LATE)]
         body += [c for c in children if c[0] in _LATE]
+        run_once = node.type in self.grammar.run_once
+        if node.type in self.grammar.guards:  # Ruby's `x while y`; `begin ... end while` is a `do`
+            run_once = any(field == "body" and part.type == "begin" for field, part in body)
+            body.sort(key=lambda child: (child[0] == "body") != run_once)
         after = known
         for _ in range(2):  # what the first round defines is read in the second
             after = self._run(node, body, after)
-        return _united([known, after])
+        return after if run_once else _united([known, after])
 
     def _run(
         self, node: Node, children: Sequence[Child], known: Definitions, *, assigns: bool = True
@@ -196,28 +207,45 @@ class _Walk:
             known = self.follow(value, known)
         for target in targets:
             known = self._read_around(target, known)
-        left, right = self._side_by_side(targets), self._side_by_side(values)
-        pairs = (
-            [([one], [other]) for one, other in zip(left, right, strict=True)]
-            if len(left) == len(right)
-            else [(targets, values)]
-        )
         new = dict(known)
-        for parts, from_parts in pairs:
-            written = [place for part in parts for place in self._written(part)]
+        kind = COMES_FROM if node.type in self.grammar.definitions else COMPUTED_FROM
+        reads = self._reads_target(node)
+        for parts, from_parts in self._paired(targets, values):
             sources = {place for part in from_parts for place in self._values(part)}
-            for place in written:
+            for place in (place for part in parts for place in self._written(part)):
                 name = self.tokens[place]
-                if node.type in self.grammar.updates:
-                    self._note(place, COMPUTED_FROM, sources | known.get(name, frozenset()))
-                else:
-                    self._note(place, COMPUTED_FROM, sources)
+                before = known.get(name, frozenset()) if reads else frozenset()
+                self._note(place, kind, sources | before)
                 new[name] = frozenset({place})
         return new, done
 
+    def _reads_target(self, node: Node) -> bool:
+        if node.type in self.grammar.updates:
+            return True
+        operator = node.child_by_field_name("operator")
+        text = (operator.text or b"").decode() if operator is not None else ""
+        return text.endswith("=") and text not in _PLAIN
+
+    def _paired(
+        self, targets: Sequence[Node], values: Sequence[Node]
+    ) -> Iterator[tuple[Sequence[Node], Sequence[Node]]]:
+        """Yield targets with the values they get: side by side, as deep as both are lists."""
+        left, right = self._side_by_side(targets), self._side_by_side(values)
+        if len(left) != len(right):
+            yield targets, values
+        elif len(left) == 1 and (left, right) == (list(targets), list(values)):
+            yield left, right
+        else:
+            for one, other in zip(left, right, strict=True):
+                yield from self._paired([one], [other])
+
     def _side_by_side(self, parts: Sequence[Node]) -> list[Node]:
         if len(parts) == 1 and parts[0].type in self.grammar.lists:
-            return list(parts[0].named_children)
+            if any(child.type == "=>" for child in parts[0].children):
+                return list(parts)  # by key, not by place
+            items = parts[0].named_children
+            wrapped = self.grammar.wrappers
+            return [item.named_children[0] if item.type in wrapped else item for item in items]
         return list(parts)
 
     def _written(self, target: Node) -> list[int]:
@@ -225,25 +253,37 @@ class _Walk:
         if self._is_leaf(target):
             place = self.place.get(target.start_byte)
             return [place] if place is not None and target.type in self.grammar.names else []
+        return [place for part in self._targets(target) for place in self._written(part)]
+
+    def _targets(self, target: Node) -> list[Node]:
+        """Return the children of a target that are written; the others are read."""
         parts = [child for _, child in self._children(target) if child.is_named]
-        if target.type in self.grammar.members:
-            parts = _part(target, self.grammar.members[target.type])
-        return [place for part in parts for place in self._written(part)]
+        part = self.grammar.members.get(target.type)
+        if part is None and target.type in self.grammar.assigns:  # `c = 1` in {b: c = 1}
+            part = self.grammar.assigns[target.type][0]
+        if part is not None:
+            return _part(target, part)
+        if target.type in self.grammar.keyed:
+            return [child for child in parts if not _is_key(child)]
+        return [child for child in parts if child.type != "computed_property_name"]
 
     def _read_around(self, target: Node, known: Definitions) -> Definitions:
-        """Follow what a target reads: `a` of a.b, `i` of c[i]."""
+        """Follow what a target reads: `a` of a.b, `i` of c[i], `d` of {b: c = d}."""
         if self._is_leaf(target):
             return known
-        written = {
-            part.start_byte for part in _part(target, self.grammar.members.get(target.type, ""))
-        }
+        written = {part.start_byte for part in self._targets(target)}
+        default = self.grammar.assigns.get(target.type, ("", None))[1]
         for _, child in self._children(target):
             if not child.is_named:
                 continue
-            if target.type in self.grammar.members and child.start_byte not in written:
+            if child.start_byte not in written:
                 known = self.follow(child, known)
             else:
                 known = self._read_around(child, known)
+        if default is not None and target.type not in self.grammar.members:
+            sources = {place for part in _part(target, default) for place in self._values(part)}
+            for place in self._written(target):
+                self._note(place, COMPUTED_FROM, sources)
         return known
 
     def _values(self, node: Node) -> Iterator[int]:
@@ -260,6 +300,10 @@ def _part(node: Node, part: Part) -> list[Node]:
     if isinstance(part, int):
         return node.named_children[part : part + 1]
     return [child for child in node.children_by_field_name(part) if child.is_named] if part else []
+
+
+def _is_key(node: Node) -> bool:
+    return node.next_sibling is not None and node.next_sibling.type == "=>"
 
 
 def _united(ends: Sequence[Definitions]) -> Definitions:

@@ -89,7 +89,7 @@ class DiffTokenizer(CodeBytePairs):
             self._engine.encode_batch(list(chain.from_iterable(lines)), add_special_tokens=False)
         )
         rows: list[Row] = []
-        lengths = []
+        lengths, cut = [], []
         for raw, texts in zip(raws, lines, strict=True):
             pieces = [(next(encodings), text.strip()) for text in texts]
             found = [(encoding.ids, encoding.word_ids) for encoding, content in pieces if content]
@@ -97,10 +97,12 @@ class DiffTokenizer(CodeBytePairs):
             segment = self._segment(found, changes)
             rows += segment
             lengths.append(len(segment))
+            held = sum(kind == _CONTENT for _, kind, _, _ in segment)
+            cut.append(held < sum(len(ids) for ids, _ in found))
         table = np.array(rows, dtype=np.int64).reshape(-1, 4)
         ids, kinds, words, line_of = (torch.from_numpy(column.copy()) for column in table.T)
         layout = Layout.of(lengths, kinds=kinds, channels={"word": words, "line": line_of})
-        return Tokens(layout, ids=ids)
+        return Tokens(layout, ids=ids, cut=tuple(cut))
 
     def _segment(
         self, pieces: Sequence[tuple[list[int], list[int | None]]], changes: Sequence[str | None]

@@ -133,6 +133,10 @@ class DataFlowTokens(CodeBytePairs):
         text_ids = text.ids[: min(room, self.max_text) if code.ids else room]
         code_ids = code.ids[: room - len(text_ids)]
         rows.begin()
+        held = len(text_ids) + len(code_ids) + len(nodes)
+        rows.cut.append(
+            held < len(text.ids) + len(code.ids) + (self.max_nodes > 0) * len(flow.nodes)
+        )
         specials = []
         if begin is not None and (text_ids or code_ids):
             specials.append(rows.special(begin))
@@ -204,6 +208,7 @@ class _Rows:
     variables: list[int] = field(default_factory=list)
     edges: list[tuple[int, int]] = field(default_factory=list)
     edge_kinds: list[int] = field(default_factory=list)
+    cut: list[bool] = field(default_factory=list)  # of segments
 
     def begin(self) -> None:
         self.starts.append(len(self.ids))
@@ -248,4 +253,5 @@ class _Rows:
             edges=torch.tensor(self.edges, dtype=torch.int64).reshape(-1, 2).T.contiguous(),
             edge_kinds=torch.tensor(self.edge_kinds, dtype=torch.int64),
         )
-        return Tokens(layout, ids=torch.tensor(self.ids, dtype=torch.int64))
+        ids = torch.tensor(self.ids, dtype=torch.int64)
+        return Tokens(layout, ids=ids, cut=tuple(self.cut))

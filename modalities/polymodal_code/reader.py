@@ -38,7 +38,7 @@ class CodeReader(Reader):
             UnreadableError: a missing file, bytes that are not UTF-8, a value that is no text.
         """
         text = text_of(value, from_file=self.from_file, encoding_errors=self.encoding_errors)
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
         lines = text.split("\n")
         while lines and not lines[0].strip():
             del lines[0]

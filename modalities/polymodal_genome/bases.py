@@ -13,6 +13,7 @@ from polymodal_genome.spec import BASE_IDS, FIRST, SPECIAL_IDS, GenomeSpec
 from polymodal_genome.strands import (
     check_probability,
     check_sequence,
+    longer,
     packed_letters,
     prepared,
     with_marks,
@@ -111,7 +112,7 @@ class Bases(Tokenizer):
             lower[rows] = np.frombuffer(letters, np.uint8) >= ord("a")
             channels["lower"] = torch.from_numpy(lower)
         layout = Layout.of(lengths.tolist(), kinds=torch.from_numpy(kinds), channels=channels)
-        return Tokens(layout, ids=torch.from_numpy(ids))
+        return Tokens(layout, ids=torch.from_numpy(ids), cut=longer(raws, self._room))
 
     def decode(self, tokens: Tokens) -> list[str]:
         """Return the letters of each segment; special tokens are left out, unknown is N."""

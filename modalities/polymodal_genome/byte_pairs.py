@@ -1,6 +1,7 @@
 """Pieces of bases learned by byte-pair encoding (DNABERT-2: Zhou et al., 2023, section 3.1)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, trainers
 from polymodal import FilePath, Tokens
 from polymodal_genome.letters import AMBIGUOUS, BASES
 from polymodal_genome.spec import GenomeSpec
-from polymodal_genome.strands import check_probability, check_sequence, prepared
+from polymodal_genome.strands import check_probability, check_sequence, longer, prepared
 from polymodal_text import ROLES, SPECIAL, SubwordTokenizer
 
 # Learning takes sequences in stretches of this many bases: merges of a whole chromosome as a
@@ -95,7 +96,9 @@ class BaseBytePairs(SubwordTokenizer):
         sequences = prepared(
             raws, generators, probability=self.reverse_complement, longest=self.max_bases
         )
-        return super().encode([_plain(sequence) for sequence in sequences])
+        tokens = super().encode([_plain(sequence) for sequence in sequences])
+        both = zip(tokens.cut, longer(raws, self.max_bases), strict=True)
+        return replace(tokens, cut=tuple(by_tokens or by_bases for by_tokens, by_bases in both))
 
     def fit(self, raws: Iterable[str | None]) -> None:
         """Learn the pieces; the same sequences, in any order, give the same ones."""

@@ -1,5 +1,6 @@
 """Sequences of FASTA and FASTQ files as rows: whole records, windows side by side, or drawn."""
 
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from polymodal import DataError, FilePath, Source, UnreadableError, find_files
+from polymodal_genome.indexed import Indexed
 from polymodal_genome.letters import check_letters
-from polymodal_genome.records import GZIP, Indexed, InMemory, Records
+from polymodal_genome.records import GZIP, InMemory, Records, TooLargeError, unpacked
 
 
 class Fasta(Source):
@@ -34,8 +36,10 @@ class Fasta(Source):
         seed: of the windows drawn.
         duplicates: records of the same name get a number ("chr1#2"), or are refused.
         in_memory: bytes of the largest file to hold in memory, unpacked size estimated at four
-            times a gzip file's; larger FASTA files are read through an index on disk.
-        index_folder: where such indexes go; None: the system's temporary folder.
+            times a gzip file's; larger FASTA files are read through an index on disk, gzip files
+            from an unpacked copy beside it. A file that unpacks to over 100 times its size (and
+            over 1 GiB) is refused.
+        index_folder: where such indexes and copies go; None: the system's temporary folder.
 
     Raises:
         ValueError: options that contradict each other.
@@ -87,13 +91,21 @@ class Fasta(Source):
             begin = file.read(2)
         size = path.stat().st_size * (4 if begin == GZIP else 1)
         if size <= self.in_memory:
-            return InMemory(path)
-        if begin[:1] == b"@":
+            try:
+                return InMemory(path, self.in_memory)
+            except TooLargeError:
+                pass
+        folder = None if self.index_folder is None else Path(self.index_folder)
+        try:
+            first = next(unpacked(path), b"")[:1] if begin == GZIP else begin[:1]
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path} is no whole gzip file: {error}") from error
+        if first == b"@":
             raise DataError(
                 f"{path} is too large to hold in memory ({size} bytes), and only FASTA files can "
                 "be read from disk: split it, or raise in_memory"
             )
-        return Indexed(path, None if self.index_folder is None else Path(self.index_folder))
+        return Indexed(path, folder)
 
     def __len__(self) -> int:
         catalogue = self._catalogue

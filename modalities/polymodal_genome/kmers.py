@@ -13,6 +13,7 @@ from polymodal_genome.spec import FIRST, SPECIAL_IDS, GenomeSpec
 from polymodal_genome.strands import (
     check_probability,
     check_sequence,
+    longer,
     packed_letters,
     prepared,
     with_marks,
@@ -157,7 +158,9 @@ class Kmers(Tokenizer):
             )
             kinds = torch.from_numpy(marks)
         layout = Layout.of(lengths.tolist(), kinds=kinds)
-        return Tokens(layout, ids=torch.from_numpy(ids))
+        # Letters behind the last whole step are left out of any sequence; a step more is a cut.
+        cut = longer(raws, self._longest + self.stride - 1)
+        return Tokens(layout, ids=torch.from_numpy(ids), cut=cut)
 
     def decode(self, tokens: Tokens) -> list[str]:
         """Return the letters of each segment: of overlapping k-mers the first `stride` count.

@@ -46,7 +46,8 @@ def _text(value: Any) -> str:
     if isinstance(value, Path):
         return _of_file(value)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "SU":
-        return "".join(value.astype(str).tolist())
+        letters = value.tolist()
+        return "".join(x.decode("latin-1") if isinstance(x, bytes) else x for x in letters)
     if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.uint8:
         return value.tobytes().decode("latin-1")
     inner = getattr(value, "seq", value)  # Biopython's SeqRecord holds its Seq there
@@ -63,6 +64,8 @@ def _of_file(path: Path) -> str:
         records = list(read_records(path))
     except DataError as error:
         raise UnreadableError(str(error)) from error
+    if not records:
+        raise UnreadableError(f"{path} holds no record")
     if len(records) > 1:
         raise UnreadableError(f"{path} holds {len(records)} records, where one is wanted: split it")
     if records[0].fault is not None:

@@ -69,6 +69,11 @@ def prepared(
     return sequences
 
 
+def longer(raws: Sequence[str | None], longest: int | None) -> tuple[bool, ...]:
+    """Return which sequences `prepared` cuts."""
+    return tuple(raw is not None and longest is not None and len(raw) > longest for raw in raws)
+
+
 def packed_letters(sequences: Sequence[str]) -> bytes:
     """Return the letters of all sequences, end to end, a byte each."""
     return "".join(sequences).encode("ascii", "replace")

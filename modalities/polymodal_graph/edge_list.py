@@ -1,6 +1,7 @@
 """A source of graphs from a CSV edge list and, if there is one, a node table."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,9 @@ from polymodal_graph.tables import (
     read_table,
 )
 
+_FLOAT = re.compile(r"-?[0-9]+\.0")  # how pandas writes whole numbers of a column with gaps
+_WHOLE = re.compile(r"-?[0-9]+")
+
 
 class EdgeListSource(Source):
     """One graph, or with `graph` one for each value of that column, from CSV files.
@@ -27,6 +31,9 @@ class EdgeListSource(Source):
     Rows have the field `graph` (a `Graph`), the value of the graph column under its name, and every
     column of the table `graphs`. Nodes stand in the order of the node table; without one they are
     the ends of the edges, sorted, with the id 0. `context()` holds the whole as one `graph`.
+
+    Names of nodes and graphs are text, blanks around them left out: "7" and "007" are two, and so
+    are "1.1" and "1.10". Columns of numbers with leading zeros ("00501") are text as well.
 
     Args:
         edges: path of the edge list.
@@ -127,22 +134,41 @@ class EdgeListSource(Source):
     @cached_property
     def _edge_table(self) -> Columns:
         more = [self.graph, self.edge_kind, *(self.edge_values or [])]
-        return read_table(
-            self.edges, needed=[self.source, self.target, *(name for name in more if name)]
+        table = read_table(
+            self.edges,
+            needed=[self.source, self.target, *(name for name in more if name)],
+            names=self._naming(self.source, self.target),
         )
+        ends = {name: table[name] for name in (self.source, self.target)}
+        for name, other in (tuple(ends), tuple(ends)[::-1]):
+            if _all_are(_FLOAT, ends[name]) and _all_are(_WHOLE, ends[other]):
+                raise DataError(
+                    f"{self.edges}: column {name!r} writes numbers as '{ends[name][0]}', "
+                    f"{other!r} as '{ends[other][0]}': write whole numbers in both (in pandas, "
+                    "astype('Int64') before to_csv)"
+                )
+        return table
 
     @cached_property
     def _node_table(self) -> Columns:
         if self.nodes is None:
             return {}
         more = [self.graph, self.node_kind, *(self.features or [])]
-        return read_table(self.nodes, needed=[self.node, *(name for name in more if name)])
+        return read_table(
+            self.nodes,
+            needed=[self.node, *(name for name in more if name)],
+            names=self._naming(self.node),
+        )
 
     @cached_property
     def _graph_table(self) -> Columns:
         if self.graphs is None or self.graph is None:
             return {}
-        return read_table(self.graphs, needed=[self.graph])
+        return read_table(self.graphs, needed=[self.graph], names=self._naming())
+
+    def _naming(self, *columns: str) -> list[str]:
+        """Return these columns and that of the graph: what stands in them are names."""
+        return [*columns, *([] if self.graph is None else [self.graph])]
 
     @cached_property
     def _names(self) -> Shaped[np.ndarray, " graph"]:
@@ -200,6 +226,10 @@ class EdgeListSource(Source):
     def _built(self, nodes: Int[np.ndarray, " row"], edges: Int[np.ndarray, " row"]) -> Graph:
         table = self._edge_table
         ends = [table[name][edges] for name in (self.source, self.target)]
+        for name, end in zip((self.source, self.target), ends, strict=True):
+            if not is_number(end) and (end == "").any():
+                line = int(edges[(end == "").argmax()]) + 1
+                raise UnreadableError(f"{self.edges}: edge {line} has no {name}")
         if self.nodes is None:
             if is_number(ends[0]) != is_number(ends[1]):
                 ends = [end.astype(str) for end in ends]
@@ -213,7 +243,7 @@ class EdgeListSource(Source):
             bad = int((links < 0).any(axis=0).argmax())
             raise UnreadableError(
                 f"{self.edges}: the edge {ends[0][bad]} -> {ends[1][bad]} joins what is no node "
-                f"of {self.nodes}"
+                f"of {self.nodes}.{_hint([end[bad] for end in ends], names)}"
             )
         values = self._nodes
         found, features = self._edge_attributes
@@ -223,3 +253,17 @@ class EdgeListSource(Source):
             None if found is None else found[edges],
             None if features is None else features[edges],
         )
+
+
+def _all_are(form: re.Pattern[str], names: Shaped[np.ndarray, " end"]) -> bool:
+    return len(names) > 0 and all(form.fullmatch(name) for name in set(names.astype(str).tolist()))
+
+
+def _hint(ends: Sequence[Any], names: Shaped[np.ndarray, " node"]) -> str:
+    """Say so if an end is a node's name but for the ".0" that pandas gives whole numbers."""
+    known = set(names.astype(str).tolist())
+    for end in map(str, ends):
+        bare = end.removesuffix(".0")
+        if end not in known and (bare in known or f"{end}.0" in known):
+            return f" {bare!r} and '{bare}.0' are two names: write whole numbers in both tables"
+    return ""

@@ -30,7 +30,7 @@ def examples() -> list[Example]:
         kinds = generator.integers(0, 2, len(near))
         values = generator.standard_normal((len(near), 1)).astype(np.float32)
         graphs.append(Graph(features, edges, kinds, values))
-    written = {"nodes": [[0.5, 1.0], [1.5, 0.0]], "edges": [[0, 1], [1, 0]]}
+    written = {"nodes": [[0.5, 1.0], [1.5, 0.0]], "edge_index": [[0, 1], [1, 0]]}
     nodes_of = {"features": 4, "edge_kinds": 2, "edge_features": 1, "undirected": True}
     dropped = {"drop_nodes": 0.2, "drop_edges": 0.2}
     tables = {"nodes": "{folder}/nodes.csv"}

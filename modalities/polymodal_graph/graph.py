@@ -65,7 +65,8 @@ class Graph:
     ) -> "Graph":
         """Return the graph of any arrays, tensors or lists.
 
-        Whole numbers in one dimension (or one column) are node ids, all else is features.
+        Edges are [2, edge]; whole numbers in one dimension (or one column) are node ids, all else
+        is features.
 
         Raises:
             ValueError: what can't be read as such.
@@ -103,6 +104,8 @@ def _array(value: Any, name: str) -> Shaped[np.ndarray, "..."]:
 def _whole(array: Shaped[np.ndarray, "..."], name: str) -> Int[np.ndarray, "..."]:
     if array.dtype.kind == "f" and array.size and not np.array_equal(array, np.trunc(array)):
         raise ValueError(f"{name} must be whole numbers")
+    if array.size and array.dtype.kind in "fu" and np.abs(array).max() >= 2**63:
+        raise ValueError(f"{name} must be whole numbers below 2**63, got {array.max()}")
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
@@ -134,25 +137,63 @@ def missing_reverse(
 def from_pyg(data: Any) -> Graph:
     """Return the graph of a `torch_geometric.data.Data`.
 
-    Reads `x` (whole numbers in one column are ids), `edge_index`, `edge_type` (kinds) and
-    `edge_attr` (values; kinds if it is whole numbers in one column). Without `x` every node has
-    the id 0.
+    Reads `x` (whole numbers in one column are ids), `edge_index` or, after the transform
+    `ToSparseTensor`, `adj_t`; `edge_type` (kinds), and `edge_attr` (values; kinds if it is whole
+    numbers in one column), else `edge_weight` or what `adj_t` holds as values. Without `x` every
+    node has the id 0.
 
     Raises:
-        ValueError: shapes that contradict each other.
+        ValueError: shapes that contradict each other; several graphs or types of nodes in one
+            object; edges in a form that is not read.
     """
+    from polymodal_graph.pyg import Batch, Data, HeteroData
+
+    if isinstance(data, HeteroData):
+        raise ValueError(
+            "a HeteroData has nodes of several types: give data.to_homogeneous(), which numbers "
+            "the types of edges in edge_type"
+        )
+    if not isinstance(data, Data):
+        raise ValueError(f"a graph is a torch_geometric.data.Data, got {type(data).__name__}")
+    if isinstance(data, Batch):
+        raise ValueError(
+            f"a Batch holds {data.num_graphs} graphs: give those of data.to_data_list()"
+        )
     kinds, values = getattr(data, "edge_type", None), getattr(data, "edge_attr", None)
     if kinds is None and values is not None and not values.is_floating_point():
         single = values.dim() == 1 or (values.dim() == 2 and values.shape[1] == 1)
         if single:
             kinds, values = values.reshape(-1), None
+    edges, weights = _pyg_edges(data)
     nodes = data.x
     if nodes is None:
         nodes = torch.zeros(int(data.num_nodes or 0), dtype=torch.int64)
-    edges = data.edge_index
-    if edges is None:
-        edges = torch.zeros(2, 0, dtype=torch.int64)
-    return Graph.of(nodes, edges, edge_kinds=kinds, edge_values=values)
+    return Graph.of(
+        nodes, edges, edge_kinds=kinds, edge_values=weights if values is None else values
+    )
+
+
+def _pyg_edges(data: Any) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return [2, edge], and a weight an edge where there is one."""
+    adjacency = getattr(data, "adj_t", None)
+    if data.edge_index is not None or adjacency is None:
+        if data.edge_index is None:
+            stray = [name for name in data.to_dict() if name.startswith(("edge_", "adj", "face"))]
+            if stray:
+                raise ValueError(
+                    f"the Data has {', '.join(stray)}, but neither edge_index nor adj_t"
+                )
+            return torch.zeros(2, 0, dtype=torch.int64), None
+        return data.edge_index, getattr(data, "edge_weight", None)
+    from torch_geometric.utils import to_edge_index
+
+    if hasattr(adjacency, "coo"):  # torch_sparse's own class, which may have no values
+        ends, sources, weights = adjacency.coo()
+        return torch.stack([sources, ends]), weights
+    if adjacency.layout == torch.strided:
+        raise ValueError("adj_t is a dense matrix: make it sparse, or give edge_index")
+    edges, weights = to_edge_index(adjacency)
+    return edges.flip(0), weights  # adj_t[target, source]
 
 
 def to_pyg(graph: Graph) -> Any:

@@ -1,14 +1,14 @@
 """One large graph whose nodes are the samples: read from a file, with edges held out, in parts."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
-from polymodal import DataError
+from polymodal import DataError, read_npz
 from polymodal_graph.edge_list import EdgeListSource
 from polymodal_graph.graph import Graph, missing_reverse
 from polymodal_graph.tables import is_number, read_table
@@ -16,6 +16,7 @@ from polymodal_graph.tables import is_number, read_table
 MASKS = {"train_mask": "train", "val_mask": "validation", "test_mask": "test"}
 NO_SPLIT = "none"
 HELD = ("validation", "test")
+MAX_BYTES = 64 * 2**30  # that an .npz file may unpack to
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +179,8 @@ class LargeGraphFile:
 
     An `.npz` file (no pickles) has edge_index [2, edge]; x [node, feature], or its non-zero
     places x_row, x_col (and x_value, else 1) with x_shape; and may have y [node], train_mask,
-    val_mask and test_mask [node]. The other attributes are about tables; see the sources.
+    val_mask and test_mask [node]; one that unpacks to more than `max_bytes` is refused. The other
+    attributes are about tables; see the sources.
 
     Raises:
         ValueError: a node table beside an `.npz` file.
@@ -193,6 +195,7 @@ class LargeGraphFile:
     features: Sequence[str] | None = None
     label: str = "label"
     split: str = "split"
+    max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         if self.path.endswith(".npz") and self.nodes is not None:
@@ -211,31 +214,44 @@ class LargeGraphFile:
         return replace(whole, graph=undirected(whole.graph)) if self.undirected else whole
 
     def _from_npz(self) -> LargeGraph:
-        if not Path(self.path).is_file():
-            raise DataError(f"{self.path}: no such file")
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{self.path}: not an .npz file of arrays: {error}") from None
-        except Exception as error:  # zipfile's own errors share no base with the others
-            raise DataError(f"{self.path}: can't be read: {error}") from None
+            found = read_npz(self.path, max_bytes=self.max_bytes)
+        except FileNotFoundError:
+            raise DataError(f"{self.path[:200]}: no such file") from None
+        except OSError as error:
+            raise DataError(f"{self.path[:200]} can't be read: {error.strerror or error}") from None
+        except ValueError as error:
+            raise DataError(f"{self.path[:200]} is no .npz file of arrays: {error}") from None
         if "edge_index" not in found:
             raise DataError(f"{self.path}: no array 'edge_index'; it has {sorted(found)}")
         try:
             features = _features(found)
             graph = Graph.of(features, found["edge_index"])
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise DataError(f"{self.path}: {error}") from None
         count = len(graph.nodes)
         splits = np.full(count, NO_SPLIT, dtype=object)
         for name in ("y", *MASKS):
-            if name in found and len(found[name]) != count:
-                raise DataError(f"{self.path}: {name} has {len(found[name])} rows, x has {count}")
+            rows = found[name].shape[:1] if name in found else (count,)
+            if rows != (count,):
+                raise DataError(
+                    f"{self.path}: {name} has {rows[0] if rows else 'no'} rows, x has {count}"
+                )
         for name, split in MASKS.items():
             if name in found:
-                splits[found[name].astype(bool)] = split
+                splits[self._mask(name, found[name])] = split
         return LargeGraph(graph, found.get("y"), splits)
+
+    def _mask(self, name: str, mask: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, " node"]:
+        if mask.ndim > 1 and math.prod(mask.shape[1:]) == 1:
+            mask = mask.reshape(-1)
+        if mask.ndim > 1:
+            raise DataError(
+                f"{self.path}: {name} has shape {list(mask.shape)}: choose one of its columns"
+            )
+        if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+            raise DataError(f"{self.path}: {name} must hold true and false (or 1 and 0) a node")
+        return mask.astype(bool)
 
     def _from_tables(self) -> LargeGraph:
         tables = EdgeListSource(
@@ -265,7 +281,7 @@ class LargeGraphFile:
             return None
         if self.features is not None:
             return list(self.features)
-        table = read_table(self.nodes, needed=[self.node])
+        table = read_table(self.nodes, needed=[self.node], names=[self.node])
         others = (self.node, self.label, self.split)
         return [name for name in table if name not in others and is_number(table[name])]
 
@@ -278,7 +294,29 @@ def _features(found: Mapping[str, np.ndarray]) -> Shaped[np.ndarray, "node *feat
             if name in found:  # nodes without features: each has the id 0
                 return np.zeros(len(found[name]), np.int64)
         edges = found["edge_index"]
-        return np.zeros(int(edges.max()) + 1 if edges.size else 0, np.int64)
-    dense = np.zeros(tuple(int(size) for size in found["x_shape"]), dtype=np.float32)
+        return np.zeros(_within_memory(int(edges.max()) + 1 if edges.size else 0), np.int64)
+    missing = [name for name in ("x_row", "x_col") if name not in found]
+    if missing:
+        raise ValueError(f"x_shape needs {' and '.join(missing)}")
+    sizes = [int(size) for size in found["x_shape"].reshape(-1)]
+    if len(sizes) != 2 or min(sizes) < 0:
+        raise ValueError(f"x_shape must be [node, feature], got {sizes}")
+    for name, size in zip(("x_row", "x_col"), sizes, strict=True):
+        places = found[name]
+        if places.size and not (places.min() >= 0 and places.max() < size):
+            raise ValueError(f"{name} must lie from 0 to below {size} of x_shape")
+    _within_memory(4 * math.prod(sizes))
+    dense = np.zeros(sizes, dtype=np.float32)
     dense[found["x_row"], found["x_col"]] = found.get("x_value", 1)
     return dense
+
+
+def _within_memory(size: int) -> int:
+    """Return a size that is asked for, but for one that only a damaged file asks for.
+
+    Raises:
+        ValueError: it is larger than a file may unpack to.
+    """
+    if size > MAX_BYTES:
+        raise ValueError(f"it asks for {size} bytes or nodes, more than {MAX_BYTES}")
+    return size

@@ -4,7 +4,7 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*")
-    from torch_geometric.data import Data
+    from torch_geometric.data import Batch, Data, HeteroData
     from torch_geometric.nn import (
         GATConv,
         GCNConv,
@@ -16,5 +16,6 @@ with warnings.catch_warnings():
     )
 
 __all__ = [
-    "Data", "GATConv", "GCNConv", "GINConv", "GINEConv", "GPSConv", "GraphNorm", "SAGEConv",
+    "Batch", "Data", "GATConv", "GCNConv", "GINConv", "GINEConv", "GPSConv", "GraphNorm",
+    "HeteroData", "SAGEConv",
 ]  # fmt: skip

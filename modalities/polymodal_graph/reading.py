@@ -12,6 +12,7 @@ from polymodal_graph.graph import Graph, from_pyg
 
 NODES = ("nodes", "x", "node_feat", "node_ids")
 EDGES = ("edges", "edge_index", "edge_list")
+MOST_NODES = 100_000_000  # of nodes that are not listed, which cost memory without being data
 
 
 class GraphReader(Reader):
@@ -19,8 +20,9 @@ class GraphReader(Reader):
 
     A mapping has nodes under "nodes", "x" or "node_feat" (a row of features each, or whole numbers
     in one dimension: ids), or "node_ids"; without any, "num_nodes" nodes of id 0, or as many as
-    the edges name. It has edges under "edges" or "edge_index" ([2, edge]: sources, targets) or
-    "edge_list" (pairs), and may have "edge_kinds" or "edge_type" and "edge_values" or
+    the edges name. It has edges under "edge_index" ([2, edge]: sources, targets), "edge_list"
+    (pairs), or "edges" ([2, edge], but for two edges, which could be either and are refused); all
+    count nodes from 0. It may have "edge_kinds" or "edge_type" and "edge_values" or
     "edge_attr" (kinds if whole numbers in one dimension). JSON is such a mapping as text, bytes,
     `{"path", "bytes"}` or a path to a file.
     """
@@ -34,33 +36,43 @@ class GraphReader(Reader):
         try:
             if isinstance(value, Graph):
                 return value
-            if type(value).__module__.startswith("torch_geometric."):
+            if any(kind.__module__.startswith("torch_geometric.") for kind in type(value).__mro__):
                 return from_pyg(value)
             if isinstance(value, Mapping) and not {"path", "bytes"} >= set(value):
                 return _from_mapping(value)
             return _from_mapping(_parsed(value))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise UnreadableError(str(error)) from None
 
 
 def _parsed(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
-        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
+        content, path = value.get("bytes"), value.get("path")
+        if content is not None and not isinstance(content, bytes | bytearray):
+            raise UnreadableError(f"bytes must hold bytes, got {type(content).__name__}")
+        value = path if content is None else content
+    if isinstance(value, str) and not value.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
         value = Path(value)
     name = ""
     if isinstance(value, Path):
-        name = f"{value.name}: "
+        name = f"{value.name[:80]}: "
         try:
             value = value.read_bytes()
         except OSError as error:
-            raise UnreadableError(f"{value}: {error.strerror or error}") from None
+            raise UnreadableError(f"{str(value)[:200]}: {error.strerror or error}") from None
+        except ValueError as error:  # NUL or half a surrogate pair in the path
+            raise UnreadableError(f"{str(value)[:200]!r} is no path: {error}") from None
     if not isinstance(value, str | bytes | bytearray):
         raise UnreadableError(
             f"a graph must be a mapping, JSON or PyTorch Geometric Data, got {type(value).__name__}"
         )
     try:
-        found = json.loads(value)
+        # A byte-order mark is no part of JSON; bytes may also be UTF-16, as JSON allows.
+        found = json.loads(value.removeprefix("\ufeff") if isinstance(value, str) else value)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(
+            f"{name}not UTF-8: byte 0x{value[error.start]:02x} at position {error.start}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{name}not JSON: {error}") from None
     if not isinstance(found, Mapping):
@@ -73,6 +85,11 @@ def _from_mapping(value: Mapping[str, Any]) -> Graph:
     edges = _one_of(value, EDGES)
     if edges is None:
         raise ValueError(f"a graph needs edges under one of {', '.join(EDGES)}; none may be []")
+    if value.get("edges") is not None and np.shape(edges) == (2, 2):
+        raise ValueError(
+            "two edges under 'edges' could be two pairs, or sources and targets: give them as "
+            "'edge_list' (pairs) or 'edge_index' ([2, edge])"
+        )
     if value.get("edge_list") is not None:
         pairs = np.asarray(edges)
         if pairs.size and (pairs.ndim != 2 or pairs.shape[1] != 2):
@@ -83,8 +100,14 @@ def _from_mapping(value: Mapping[str, Any]) -> Graph:
         if count is None:
             ends = np.asarray(edges)
             count = int(ends.max()) + 1 if ends.size else 0
-        if int(count) < 0:
-            raise ValueError(f"num_nodes must not be negative, got {count}")
+        if int(count) != float(count):
+            raise ValueError(f"num_nodes must be a whole number, got {count}")
+        if not 0 <= int(count) <= MOST_NODES:
+            raise ValueError(
+                f"num_nodes must lie from 0 to {MOST_NODES}, and not be negative, got {count}"
+                if value.get("num_nodes") is not None
+                else f"edges name {count} nodes; more than {MOST_NODES} must be listed"
+            )
         nodes = np.zeros(int(count), np.int64)
     kinds = _one_of(value, ("edge_kinds", "edge_type"))
     values = _one_of(value, ("edge_values", "edge_attr"))

@@ -60,18 +60,28 @@ class SeriesPatches(Tokenizer):
         return TokenSpec(features=self.patch * self.channels)
 
     def check(self, raw: Series) -> None:
-        """Refuse a series without samples, or with another number of channels.
+        """Refuse a series without samples, with another number of channels, or with positions
+        that single precision can't tell apart.
 
         Raises:
             UnreadableError: why.
         """
         if not len(raw.values):
             raise UnreadableError("the series has no samples")
+        exact = self._places(raw)
+        if ((np.diff(exact) != 0) & (np.diff(exact.astype(np.float32)) == 0)).any():
+            raise UnreadableError(
+                f"positions from {raw.positions[0]:.10g} on fall together in single precision: set "
+                "origin near them"
+            )
         if raw.values.shape[1] != self.channels:
             raise UnreadableError(
                 f"the series has {raw.values.shape[1]} values a sample, the tokenizer takes "
                 f"channels: {self.channels}"
             )
+
+    def _places(self, raw: Series) -> Float[np.ndarray, " sample"]:
+        return (raw.positions.astype(np.float64) - self.origin) / self.scale
 
     def count(self, raws: Sequence[Series | None]) -> list[int]:
         """Return how many patches each series has, cutting none."""
@@ -99,8 +109,8 @@ class SeriesPatches(Tokenizer):
             if self.standardize == "patch":
                 samples = np.concatenate([standardized(part) for part in np.split(samples, cuts)])
             values[start:end].reshape(-1)[: samples.size] = samples.reshape(-1)
-            places = (raw.positions.astype(np.float64) - self.origin) / self.scale
-            positions[start:end, 0] = [part.mean() for part in np.split(places, cuts)]
+            parts = np.split(self._places(raw), cuts)
+            positions[start:end, 0] = [part.mean() for part in parts]
         layout = Layout.of(lengths, torch.from_numpy(positions))
         return Tokens(layout, values=torch.from_numpy(values))
 

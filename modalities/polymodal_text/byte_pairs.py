@@ -1,15 +1,19 @@
 """Byte-level byte-pair encoding: any text, no unknown token (Sennrich et al., 2016; GPT-2)."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from polymodal import FilePath
-from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
+from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer, text_of_file
 
 BYTES = 256
+
+# GPT-2's words, but for marks: theirs end at the vowel signs of Hindi or Thai.
+WORDS = r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def without_added_tokens(trained: Tokenizer, model: models.Model) -> Tokenizer:
@@ -40,7 +44,12 @@ def learn_byte_pairs(
         steps.append(normalizers.Lowercase())
     if steps:
         trained.normalizer = normalizers.Sequence(steps)
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     trained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -62,14 +71,31 @@ def load_byte_pairs(path: Path) -> Tokenizer:
         merges = path.with_name(path.name.replace("vocab.json", "merges.txt"))
         if not merges.is_file():
             raise ValueError(f"{path} needs the file {merges.name} beside it")
-        loaded = Tokenizer(models.BPE.from_file(str(path), str(merges)))
+        loaded = Tokenizer(models.BPE(*_vocabulary_and_merges(path, merges)))
         loaded.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         loaded.decoder = decoders.ByteLevel()
         return loaded
-    loaded = Tokenizer.from_file(str(path))
+    loaded = Tokenizer.from_str(text_of_file(path))
     if not isinstance(loaded.model, models.BPE):
         raise ValueError(f"{path} holds {type(loaded.model).__name__}, not BPE")
     return loaded
+
+
+def _vocabulary_and_merges(
+    path: Path, merges: Path
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return what the two files hold; a line "#version: 0.2" may stand first."""
+    vocabulary = json.loads(text_of_file(path))
+    pairs = []
+    for number, line in enumerate(text_of_file(merges).split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        pair = line.split(" ")
+        if len(pair) != 2:
+            raise ValueError(f"{merges}: line {number} is no pair of pieces: {line!r:.60}")
+        pairs.append((pair[0], pair[1]))
+    return vocabulary, pairs
 
 
 class BytePairs(SubwordTokenizer):

@@ -80,7 +80,9 @@ class ClipTokenizer(Tokenizer):
     def _library(self) -> Any:
         try:
             with contained():  # open_clip logs through the root logger
-                return open_clip.get_tokenizer(self.model)
+                # A tokenizer's own code is never run.
+                options = {"trust_remote_code": False} if self._from_hub else {}
+                return open_clip.get_tokenizer(self.model, **options)
         except ImportError as error:
             raise DataError(
                 f"the tokenizer of {self.model} needs the package {error.name!r}. "
@@ -130,21 +132,33 @@ class ClipTokenizer(Tokenizer):
         generators: Sequence[np.random.Generator] | None = None,
     ) -> Tokens:
         """Return one segment a text; None and text without content have no tokens."""
-        rows = [[] if raw is None or not raw.strip() else self._ids(raw) for raw in raws]
+        found = [([], False) if raw is None or not raw.strip() else self._ids(raw) for raw in raws]
+        rows = [row for row, _ in found]
         lengths = [len(row) for row in rows]
         ids = np.fromiter(chain.from_iterable(rows), np.int64, sum(lengths))
         marks = [self.spec.special[role] for role in ("begin", "end") if role in self.spec.special]
         kinds = torch.from_numpy(np.isin(ids, marks).astype(np.int64))
-        return Tokens(Layout.of(lengths, kinds=kinds), ids=torch.from_numpy(ids))
+        cut = tuple(is_cut for _, is_cut in found)
+        return Tokens(Layout.of(lengths, kinds=kinds), ids=torch.from_numpy(ids), cut=cut)
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: str) -> tuple[list[int], bool]:
+        """Return the ids of a text, and whether it was cut."""
         if self._from_hub:
-            row = self._library([text], context_length=self.max_tokens)[0]
-            content = (row != self.spec.special.get("pad", 0)).nonzero()
-            found: list[int] = row[: int(content[-1]) + 1 if len(content) else 0].tolist()
-            return found
+            # One place more than is wanted tells a text that fits from one that was cut.
+            whole = self._trimmed(text, self.max_tokens + 1)
+            if len(whole) <= self.max_tokens:
+                return whole, False
+            return self._trimmed(text, self.max_tokens), True
         start, end = self._library.sot_token_id, self._library.eot_token_id
-        return [start, *self._library.encode(text)[: self.max_tokens - 2], end]
+        content, room = self._library.encode(text), self.max_tokens - 2
+        return [start, *content[:room], end], len(content) > room
+
+    def _trimmed(self, text: str, length: int) -> list[int]:
+        """Return the ids of the hub's tokenizer at most so long, without its padding."""
+        row = self._library([text], context_length=length)[0]
+        content = (row != self.spec.special.get("pad", 0)).nonzero()
+        found: list[int] = row[: int(content[-1]) + 1 if len(content) else 0].tolist()
+        return found
 
     def decode(self, tokens: Tokens) -> list[str]:
         """Return the text of each segment, lower-cased as the model sees it."""

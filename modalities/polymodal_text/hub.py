@@ -25,4 +25,6 @@ def special_ids(library: Any) -> dict[str, int]:
 
 def one_line(error: Exception) -> str:
     """Return what an error of the library or the network says, cut short."""
+    if "trust_remote_code" in str(error):
+        return "it comes with code of its own, which is never run; only what transformers knows is"
     return " ".join(str(error).split())[:300]

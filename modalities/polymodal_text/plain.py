@@ -55,7 +55,11 @@ def file_content(path: str | Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise UnreadableError(f"{path} can't be read: {error.strerror or error}") from error
+        raise UnreadableError(
+            f"{str(path)[:200]} can't be read: {error.strerror or error}"
+        ) from error
+    except ValueError as error:  # NUL or half a surrogate pair in the path
+        raise UnreadableError(f"{str(path)[:200]!r} is no path: {error}") from error
 
 
 def text_of(value: Any, *, from_file: bool, encoding_errors: EncodingErrors) -> str:
@@ -78,6 +82,10 @@ def text_of(value: Any, *, from_file: bool, encoding_errors: EncodingErrors) -> 
         held, path = value.get("bytes"), value.get("path")
         if held is None and path is None:
             raise UnreadableError("a text record needs bytes or a path, but both are null")
+        if held is not None and not isinstance(held, bytes | bytearray | memoryview):
+            raise UnreadableError(
+                f"bytes of a text record must be bytes, got {type(held).__name__}: {held!r:.60}"
+            )
         content = file_content(str(path)) if held is None else bytes(held)
         return decoded(content, encoding_errors=encoding_errors, name=str(path or ""))
     raise UnreadableError(

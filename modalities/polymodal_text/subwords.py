@@ -17,6 +17,7 @@ import tokenizers
 import torch
 
 from polymodal import DataError, Layout, Tokenizer, Tokens, TokenSpec, UnreadableError
+from polymodal_text.plain import decoded
 
 ROLES = ("pad", "unknown", "mask", "begin", "end")
 """The roles of special tokens, as `TokenSpec.special` names them."""
@@ -196,6 +197,7 @@ class SubwordTokenizer(Tokenizer):
         end = self.special.get("end") if self.mark_ends else None
         marks = (begin is not None) + (end is not None)
         room = self.max_tokens - marks
+        cut = tuple(len(encoding) > room for encoding in encodings)
         ids: list[list[int]] = []
         words: list[list[int]] = []
         for encoding in encodings:
@@ -227,7 +229,7 @@ class SubwordTokenizer(Tokenizer):
             kinds=torch.from_numpy(kinds),
             channels={"word": torch.from_numpy(word_of)},
         )
-        return Tokens(layout, ids=torch.from_numpy(packed))
+        return Tokens(layout, ids=torch.from_numpy(packed), cut=cut)
 
     def fit(self, raws: Iterable[str | None]) -> None:
         """Learn the vocabulary; the same texts, in any order, give the same one.
@@ -293,18 +295,30 @@ class SubwordTokenizer(Tokenizer):
             self.__dict__.pop(cached, None)
 
 
+def text_of_file(path: Path) -> str:
+    """Return a vocabulary file's text, without a byte-order mark.
+
+    Raises:
+        DataError: bytes that are not UTF-8, with the place of the first, counted from 0.
+    """
+    try:
+        return decoded(path.read_bytes(), name=str(path))
+    except UnreadableError as error:
+        raise DataError(str(error).partition(". Convert it")[0] + ". Convert it") from None
+
+
 def _read(file: str, load: Any) -> tokenizers.Tokenizer:
     path = Path(file).expanduser()
-    if not path.is_file():
-        raise DataError(f"there is no vocabulary file {file}")
     try:
-        saved = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
+        if not path.is_file():
+            raise DataError(f"there is no vocabulary file {file}")
+        saved = json.loads(text_of_file(path)) if path.suffix == ".json" else None
         if isinstance(saved, dict) and set(saved) == {"tokenizer"}:  # `state` of a run
             return tokenizers.Tokenizer.from_str(json.dumps(saved["tokenizer"]))
         found: tokenizers.Tokenizer = load(path)
     except json.JSONDecodeError as error:
         raise DataError(f"{file} is no vocabulary: {error}") from error
-    except ValueError:
+    except (ValueError, DataError):
         raise
     except Exception as error:  # the library raises bare Exception
         raise DataError(f"{file} is no vocabulary: {error}") from error

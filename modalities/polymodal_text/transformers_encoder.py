@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -237,7 +238,10 @@ def _settings(model: str, changes: Mapping[str, Any], spec: TokenSpec | None) ->
     kinds = transformers.CONFIG_MAPPING
     # Trained weights have a name; some names, "gpt2" for one, are those of kinds as well.
     of_kind = model in kinds and spec is not None
-    make = AutoConfig.for_model if of_kind else AutoConfig.from_pretrained
+    # A model's own code is never run: a name in a config, or in a stranger's run, is no consent.
+    make = AutoConfig.for_model if of_kind else partial(
+        AutoConfig.from_pretrained, trust_remote_code=False
+    )  # fmt: skip
     try:
         plain = make(model)
         unknown = [key for key in changes if not hasattr(plain, key)]
@@ -252,8 +256,10 @@ def _settings(model: str, changes: Mapping[str, Any], spec: TokenSpec | None) ->
             }
             changes = {"vocab_size": spec.vocabulary, **ids, **changes}
         return make(model, **changes)
-    except ValueError:
-        raise
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(f"{model!r} can't be used: {one_line(error)}") from error
     except Exception as error:  # the network, a file that is no config, a setting it refuses
         hint = "" if "/" in model else nearest(model, list(kinds))
         if model in kinds:
@@ -275,7 +281,7 @@ def _built(model: str, settings: Any, *, pretrained: bool, pooler: bool, attenti
     except KeyError as error:
         raise ValueError(f"transformers has no bare model for the config of {model!r}") from error
     kind = kind[0] if isinstance(kind, tuple) else kind  # Funnel has a second form
-    options: dict[str, Any] = {"dtype": torch.float32}
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
     if "add_pooling_layer" in inspect.signature(kind).parameters:
         options["add_pooling_layer"] = pooler
     if attention != "auto":

@@ -50,7 +50,7 @@ class TransformersTokenizer(Tokenizer):
     @cached_property
     def _saved(self) -> Mapping[str, Any]:
         try:
-            library = AutoTokenizer.from_pretrained(self.model)
+            library = AutoTokenizer.from_pretrained(self.model, trust_remote_code=False)
         except Exception as error:  # the network, files of any kind, packages it needs
             raise DataError(
                 f"the tokenizer of {self.model!r} can't be loaded: {one_line(error)}"
@@ -112,7 +112,9 @@ class TransformersTokenizer(Tokenizer):
         layout = Layout.of(lengths, kinds=torch.from_numpy(np.fromiter(special, np.int64, total)))
         words = torch.from_numpy(np.fromiter(word, np.int64, total))
         return Tokens(
-            replace(layout, channels={"word": _numbered(words, layout)}), ids=torch.from_numpy(ids)
+            replace(layout, channels={"word": _numbered(words, layout)}),
+            ids=torch.from_numpy(ids),
+            cut=tuple(each is not None and bool(each.overflowing) for each in encodings),
         )
 
     def decode(self, tokens: Tokens) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from polymodal import FilePath
-from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer
+from polymodal_text.subwords import ROLES, SPECIAL, SubwordTokenizer, text_of_file
 
 INSIDE = "##"  # what a piece inside a word begins with
 LARGEST_ALPHABET = 1000
@@ -30,7 +30,10 @@ class WordPiece(SubwordTokenizer):
         mark_ends: put begin and end tokens around each segment.
         sentinels: ids that stand for what is cut out of a segment.
         lower_case: lower-case; a tokenizer.json has its own rule.
-        strip_accents: drop accents ("é" becomes "e"); the same holds.
+        strip_accents: drop all marks on letters, as BERT's uncased models do: accents ("é" becomes
+            "e"), but also what makes other words, such as the vowel signs of Hindi and Thai or the
+            dots of Maltese. None: as BERT does (with `lower_case`) for a loaded vocab.txt, and not
+            for a learned vocabulary. The same holds.
     """
 
     reader = "text.plain"
@@ -45,7 +48,7 @@ class WordPiece(SubwordTokenizer):
         mark_ends: bool = True,
         sentinels: int = 0,
         lower_case: bool = True,
-        strip_accents: bool = True,
+        strip_accents: bool | None = None,
     ):
         super().__init__(
             vocabulary_size=vocabulary_size, file=file, max_tokens=max_tokens, mark_ends=mark_ends,
@@ -56,9 +59,13 @@ class WordPiece(SubwordTokenizer):
 
     def _dressed(self, model: models.Model) -> Tokenizer:
         dressed = Tokenizer(model)
-        dressed.normalizer = normalizers.BertNormalizer(
-            lowercase=self.lower_case, strip_accents=self.strip_accents
-        )
+        strip = self.strip_accents
+        if strip is None:
+            strip = self.lower_case and self.file is not None
+        bert = normalizers.BertNormalizer(lowercase=self.lower_case, strip_accents=strip)
+        # Marks that stay may be written apart from their letter or with it: one form for both.
+        learned = self.file is None and not strip
+        dressed.normalizer = normalizers.Sequence([normalizers.NFC(), bert]) if learned else bert
         dressed.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         dressed.decoder = decoders.WordPiece(prefix=INSIDE, cleanup=False)
         return dressed
@@ -98,13 +105,15 @@ class WordPiece(SubwordTokenizer):
             ValueError: the tokenizer is of another kind.
         """
         if path.suffix != ".json":
-            pieces = path.read_text(encoding="utf-8").splitlines()
+            # Lines end at a line feed alone: other separators, such as U+2028, are pieces.
+            lines = text_of_file(path).rstrip("\r\n").split("\n")
+            pieces = [line.removesuffix("\r") for line in lines]
             vocabulary = {piece: number for number, piece in enumerate(pieces)}
             unknown = next((name for name in (SPECIAL[1], "<unk>") if name in vocabulary), None)
             if unknown is None:
                 raise ValueError(f"{path} has no unknown token '[UNK]': it is no WordPiece list")
             return self._dressed(models.WordPiece(vocab=vocabulary, unk_token=unknown))
-        loaded = Tokenizer.from_file(str(path))
+        loaded = Tokenizer.from_str(text_of_file(path))
         if not isinstance(loaded.model, models.WordPiece):
             raise ValueError(f"{path} holds {type(loaded.model).__name__}, not WordPiece")
         return loaded

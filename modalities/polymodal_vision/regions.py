@@ -273,16 +273,22 @@ class Regions(Tokenizer):
         layout = Layout.of(
             self.count(raws), torch.from_numpy(np.concatenate(boxes)), channels=channels
         )
-        return Tokens(layout, values=torch.from_numpy(np.concatenate(values)))
+        cut = tuple(raw is not None and self._wanted(raw) > self.max_regions for raw in raws)
+        return Tokens(layout, values=torch.from_numpy(np.concatenate(values)), cut=cut)
 
     def count(self, raws: Sequence[RegionSet | None]) -> list[int]:
         """Return how many regions of each are kept."""
         return [0 if raw is None else len(self._kept(raw)) for raw in raws]
 
+    def _wanted(self, raw: RegionSet) -> int:
+        """Return how many regions there would be without `max_regions`."""
+        if raw.confidence is None:
+            return len(raw)
+        return max(int((raw.confidence > self.confidence).sum()), self.min_regions)
+
     def _kept(self, raw: RegionSet) -> np.ndarray:
         """Return the rows kept, ascending (`compute_num_bb` of the paper's code)."""
+        count = min(self._wanted(raw), self.max_regions)
         if raw.confidence is None:
-            return np.arange(min(len(raw), self.max_regions))
-        sure = int((raw.confidence > self.confidence).sum())
-        count = min(max(sure, self.min_regions), self.max_regions)
+            return np.arange(count)
         return np.sort(np.argsort(-raw.confidence, kind="stable")[:count])

@@ -161,6 +161,11 @@ class PackedDataset(Dataset[Batch]):
             for name, stream in self.streams.items()
         }
         present = {name: tokens.layout.present for name, tokens in streams.items()}
+        cut = {
+            name: cut_samples(tokens, len(refs))
+            for name, tokens in streams.items()
+            if any(tokens.cut)
+        }
         dealt = deal(self.groups, present, keys, seed=self.seed or 0)
         for name, view in self.views.items():
             stream = self.streams[view.stream]
@@ -183,6 +188,7 @@ class PackedDataset(Dataset[Batch]):
             {field: tuple(sample.get(field) for sample in samples) for field in self.fields},
             tuple(skipped),
             dealt,
+            cut,
         )
 
     def _keys(self, refs: Refs) -> np.ndarray:
@@ -298,7 +304,18 @@ def _count(owner: Sequence[int]) -> Iterator[tuple[int, int]]:
 def owned(tokens: Tokens, owner: Sequence[int], samples: int) -> Tokens:
     """Return tokens whose segments belong to the samples given."""
     owners = torch.tensor(owner, dtype=torch.int64)
-    return tokens.with_rows(tokens.rows, replace(tokens.layout, owner=owners, samples=samples))
+    layout = replace(tokens.layout, owner=owners, samples=samples)
+    return replace(tokens.with_rows(tokens.rows, layout), cut=tokens.cut)
+
+
+def cut_samples(tokens: Tokens, samples: int) -> tuple[bool, ...]:
+    """Return which samples own a segment that was cut."""
+    owners = tokens.layout.owners
+    return tuple(
+        np.isin(
+            range(samples), [o for o, cut in zip(owners, tokens.cut, strict=True) if cut]
+        ).tolist()
+    )
 
 
 def _as_it_is(batch: Batch) -> Batch:

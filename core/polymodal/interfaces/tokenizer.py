@@ -46,7 +46,9 @@ class Tokenizer(ABC):
 
         With `generators`, one a raw value, random augmentation is on and draws from them alone;
         without, the result is the same each time. A raw value that can't be tokenized raises
-        UnreadableError from `check`, not from here.
+        UnreadableError from `check`, not from here. Where a limit (`max_tokens`, seconds) leaves
+        something of a raw value out, `Tokens.cut` says of which, so that a run can tell the share
+        of rows it sees in part; what a crop or the odd end of a stride drops is no such cut.
         """
 
     def shrink(self, raw: Any, *, generator: np.random.Generator | None = None) -> Any:

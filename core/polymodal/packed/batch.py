@@ -32,6 +32,9 @@ class Batch:
     fields: Mapping[str, tuple[object, ...]] = field(default_factory=dict)  # labels and the like
     skipped: tuple[Skipped, ...] = ()
     dealt: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    cut: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    # cut: by stream, of which samples a limit of its tokenizer left something out; streams without
+    # any are not there
     # dealt: which samples are whose, for objectives of a group; every sample is the others'
 
     def __post_init__(self) -> None:

@@ -23,12 +23,17 @@ class Tokens:
     layout: Layout
     ids: Int[Tensor, " token"] | None = None
     values: Shaped[Tensor, "token feature"] | None = None  # float once finished
+    # cut: which segments a limit such as max_tokens has left something out of, straight from
+    # `encode`; () for none. It belongs to the batch as made, and what is made of it has none.
+    cut: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.ids is None) == (self.values is None):
             raise ValueError("tokens have either ids or values")
         if self.rows.shape[0] != self.layout.tokens:
             raise ValueError(f"{self.rows.shape[0]} rows for {self.layout.tokens} tokens")
+        if self.cut and len(self.cut) != self.layout.segments:
+            raise ValueError(f"cut tells of {len(self.cut)} segments of {self.layout.segments}")
 
     @classmethod
     def absent(cls, spec: TokenSpec, samples: int) -> "Tokens":

@@ -119,7 +119,7 @@ def test_planning_the_quickstart_reads_no_row_and_imports_no_package_it_does_not
         "SplitSource.read = SplitSource.rows_of = refuse\n"
         f"make_plan(read_config({str(ROOT / 'examples' / 'quickstart.yaml')!r}))\n"
         "foreign = {'timm', 'open_clip', 'torchvision', 'rdkit', 'datasets', 'dnaio',\n"
-        "           'pyfastx', 'tensorboard', 'polymodal_data', 'polymodal_generation'}\n"
+        "           'tensorboard', 'polymodal_data', 'polymodal_generation'}\n"
         "assert not foreign & set(sys.modules), foreign & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import repeat
 
 import numpy as np
@@ -109,6 +110,32 @@ def test_a_list_field_gives_segments_with_one_owner(sensor_module):
     batch = dataset[next(in_order([3], 3))]
     layout = batch.streams["signal"].layout.validate()
     assert layout.owners == (1, 2, 2) and layout.present == (False, True, True)
+
+
+def test_a_batch_says_which_samples_were_cut(sensor_module):
+    class Short(sensor_module.Windows):
+        def encode(self, raws, *, generators=None):
+            tokens = super().encode(raws)
+            return replace(tokens, cut=tuple(raw is not None and len(raw) > 8 for raw in raws))
+
+    class Waves(sensor_module.Waves):
+        def row(self, index):
+            signal = [[1.0] * 8, [1.0] * 16]
+            return {"signal": signal[index % 2], "many": [signal[0], signal[index // 2]]}
+
+    streams = {
+        "signal": StreamReading("signal", Short(), sensor_module.Signal()),
+        "many": StreamReading("many", Short(), sensor_module.Signal(), many=True),
+        "whole": StreamReading("signal", sensor_module.Windows(), sensor_module.Signal()),
+    }
+    source = SplitSource("waves", Waves(samples=4))
+    for workers in (0, 1):
+        dataset = PackedDataset([source], streams)
+        batch = next(iter(load_batches(dataset, in_order([4], 4), workers=workers)))
+        assert batch.cut == {
+            "signal": (False, True, False, True),
+            "many": (False, False, True, True),
+        }
 
 
 @pytest.mark.parametrize("value", [5, "one", {"a": 1}])

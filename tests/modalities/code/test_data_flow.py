@@ -238,3 +238,130 @@ def test_code_nested_past_the_stack_has_tokens_alone():
 def test_an_unknown_language_is_refused():
     with pytest.raises(ValueError, match="no grammar for 'cobol'; there are python, java"):
         data_flow("x", "cobol")
+
+
+def found_in(language, code):
+    """Edges without PHP's dollar signs."""
+    return {(s.lstrip("$"), t.lstrip("$")) for s, t in flows(code, language)}
+
+
+COMPOUND = {  # the second s is written from the first s and from i
+    "python": ["s = 0\ns += i", "s = 0\ns **= i", "s = 0\ns //= i", "s = 0\ns >>= i"],
+    "java": ["int s = 0; s += i;", "int s = 0; s <<= i;", "int s = 0; s >>>= i;", "s = 0; s ^= i;"],
+    "javascript": ["let s = 0; s += i", "let s = 0; s ??= i", "s = 0; s **= i", "s = 0; s ||= i"],
+    "go": ["func f() { s := 0; s += i }", "func f() { s = 0; s &^= i }", "var s = 0; s <<= i"],
+    "php": ["$s = 0; $s += $i;", "$s = 0; $s .= $i;", "$s = 0; $s ??= $i;", "$s = 0; $s **= $i;"],
+    "ruby": ["s = 0\ns += i", "s = 0\ns ||= i", "s = 0\ns <<= i", "s = 0\ns **= i"],
+}
+
+
+@pytest.mark.parametrize("language", GRAMMARS)
+def test_every_compound_assignment_reads_its_target(language):
+    for code in COMPOUND[language]:
+        found = found_in(language, code)
+        assert {("s1", "s2"), ("i1", "s2"), ("01", "s1")} <= found, code
+    member = {"php": "$o->s = 0; $o->s += $i;", "go": "func f() { o.s = 0; o.s += i }"}
+    found = found_in(language, member.get(language, "o.s = 0;\no.s += i;"))
+    assert {("s1", "s2"), ("i1", "s2"), ("o1", "o2")} <= found
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("java", "int s = 0; s++;"), ("java", "int s = 0; --s;"), ("javascript", "s = 0; s--"),
+        ("javascript", "s = 0; ++s"), ("go", "func f() { s := 0; s++ }"),
+        ("go", "func f() { s := 0; s-- }"), ("php", "$s = 0; $s++;"), ("php", "$s = 0; --$s;"),
+    ],
+)  # fmt: skip
+def test_a_step_by_one_reads_its_target(language, code):
+    assert found_in(language, code) == {("01", "s1"), ("s1", "s2")}
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", "(a, (b, c)) = (d, (e, f))"),
+        ("javascript", "[a, [b, c]] = [d, [e, f]]"),
+        ("ruby", "a, (b, c) = d, [e, f]"),
+        ("php", "[$a, [$b, $c]] = [$d, [$e, $f]];"),
+    ],
+)
+def test_values_pair_up_with_their_targets_at_any_depth(language, code):
+    assert found_in(language, code) == {("d1", "a1"), ("e1", "b1"), ("f1", "c1")}
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("javascript", "[a, b] = [b, a]"), ("go", "func f() { a, b = b, a }"),
+        ("php", "[$a, $b] = [$b, $a];"), ("php", "list($a, $b) = [$b, $a];"),
+        ("ruby", "a, b = b, a"), ("python", "[a, b] = [b, a]"),
+    ],
+)  # fmt: skip
+def test_every_language_swaps(language, code):
+    found = found_in(language, code)
+    firsts = {("b2", "a1"), ("a2", "b1")}
+    assert found == firsts
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "wanted"),
+    [
+        # A default is read, not written, and what is renamed gets the whole's value.
+        ("javascript", "const {a, b: c = d} = o", {("o1", "a1"), ("o1", "c1"), ("d1", "c1")}),
+        ("javascript", "const {a = d} = o", {("o1", "a1"), ("d1", "a1")}),
+        ("javascript", "k = 1; ({[k]: v} = o)", {("11", "k1"), ("k1", "k2"), ("o1", "v1")}),
+        ("javascript", "class C { #s = 0; f() { this.#s += i } }",
+         {("01", "#s1"), ("#s1", "#s2"), ("i1", "#s2")}),
+        ("php", "[$k => $v] = $o;", {("o1", "v1")}),
+        ("php", "foreach ($o as $k => $v) {}", {("o1", "k1"), ("o1", "v1")}),
+        ("php", "$a = &$b;", {("b1", "a1")}),
+        ("php", "static $x = 0; $y = $x;", {("01", "x1"), ("x1", "x2"), ("x2", "y1")}),
+        ("go", "func g() { a := 1; switch v := a.(type) { case int: h(v) } }",
+         {("11", "a1"), ("a1", "a2"), ("a2", "v1"), ("v1", "v2")}),
+        ("go", "func g() { select { case v := <-c: h(v) } }", {("c1", "v1"), ("v1", "v2")}),
+        ("go", "var a, b = c, d", {("c1", "a1"), ("d1", "b1")}),
+        ("java", "if (o instanceof String t) { f(t); }", {("o1", "t1"), ("t1", "t2")}),
+        ("ruby", "a, *b = c", {("c1", "a1"), ("c1", "b1")}),
+        ("python", "with f(a) as b: g(b)", {("f1", "b1"), ("a1", "b1"), ("b1", "b2")}),
+        ("python", "é = 1\nñ = é", {("11", "é1"), ("é1", "é2"), ("é2", "ñ1")}),
+    ],
+)  # fmt: skip
+def test_targets_of_every_form_are_written_and_nothing_else(language, code, wanted):
+    assert found_in(language, code) == wanted
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("java", "int x = 0; do { x = 1; } while (x < n); y = x;"),
+        ("javascript", "let x = 0; do { x = 1 } while (x < n); y = x"),
+        ("php", "$x = 0; do { $x = 1; } while ($x < $n); $y = $x;"),
+        ("ruby", "x = 0\nbegin\n x = 1\nend while x < n\ny = x"),
+    ],
+)
+def test_a_body_before_its_condition_is_run_at_least_once(language, code):
+    found = found_in(language, code)
+    assert {s for s, t in found if t == "x4"} == {"x2"}
+    assert {s for s, t in found if t == "x3"} == {"x2"}
+
+
+def test_ruby_s_modifier_asks_before_its_body_is_run():
+    found = found_in("ruby", "x = 0\nx = f(y) while x < n\nz = x")
+    assert {s for s, t in found if t == "x3"} == {"x1", "x2"}
+    assert {s for s, t in found if t == "x4"} == {"x1", "x2"}
+
+
+@pytest.mark.parametrize(
+    ("language", "definition", "assignment"),
+    [
+        ("python", "def f(x=1): pass", "x = 1"), ("python", "def f(x: int = 1): pass", "x = 1"),
+        ("java", "int x = 1;", "x = 1;"), ("javascript", "let x = 1", "x = 1"),
+        ("go", "var x = 1", "func f() { x = 1 }"), ("php", "function f($x = 1) {}", "$x = 1;"),
+        ("ruby", "def f(x: 1)\nend", "x = 1"),
+    ],
+)  # fmt: skip
+def test_kinds_of_flow_are_those_of_the_authors_code(language, definition, assignment):
+    """Its `def_statement`s give "comesFrom", its `assignment`s "computedFrom"."""
+    assert [kind for _, _, kind in data_flow(definition, language).edges] == [COMES_FROM]
+    assert [kind for _, _, kind in data_flow(assignment, language).edges] == [COMPUTED_FROM]

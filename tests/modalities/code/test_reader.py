@@ -33,3 +33,7 @@ def test_tokens_keep_case_and_blanks_and_spell_indentation_in_few():
     assert tokens.layout.lengths[1:] == (0, 0, 0)
     assert tokens.layout.lengths[0] < len(code)
     assert tokenizer.reader == "code.text"
+
+
+def test_a_byte_order_mark_is_no_code():
+    assert CodeReader()("\ufeffx = 1") == CodeReader()("\ufeffx = 1".encode()) == "x = 1"

@@ -1,8 +1,11 @@
 import gzip
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from polymodal import DataError, UnreadableError
 from polymodal_genome import reverse_complement
@@ -207,3 +210,90 @@ def test_options_that_contradict_each_other_are_refused():
                     {"window": 4, "windows": 2, "stride": 2}):  # fmt: skip
         with pytest.raises(ValueError, match=r"stride|windows|window|files"):
             Fasta(**{"files": ["a.fa"], **options})
+
+
+lines = st.lists(
+    st.sampled_from(["ACGTAC", "gtac", "ACGTACGTA", "", "NN", "AC GT", "\tAC", ";ACG", "ACGTA "]),
+    max_size=7,
+)
+records_of_any_form = st.lists(
+    st.tuples(st.sampled_from(["a", "a b", "", "c\td > e", "é"]), lines), min_size=1, max_size=4
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    records=records_of_any_form,
+    end=st.sampled_from(["\n", "\r\n"]),
+    last=st.booleans(),
+    before=st.sampled_from(["", "\ufeff", "\n\n", ";x\n"]),
+    encoding=st.sampled_from(["utf-8", "latin-1"]),
+)
+def test_rows_by_index_are_those_in_memory(records, end, last, before, encoding, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fasta")
+    text = end.join(row for name, rows in records for row in (f">{name}", *rows))
+    content = before.encode() + (text + end * last).encode(encoding)
+    for path, whole in ((folder / "a.fa", content), (folder / "b.fa.gz", gzip.compress(content))):
+        path.write_bytes(whole)
+        held = Fasta(files=[str(path)], window=5, stride=2)
+        indexed = Fasta(
+            files=[str(path)], window=5, stride=2, in_memory=1, index_folder=str(folder)
+        )
+        assert len(held) == len(indexed)
+        for one, other in zip(held.rows(range(len(held))), indexed.rows(range(len(held)))):
+            assert isinstance(one, UnreadableError) == isinstance(other, UnreadableError)
+            assert str(one) == str(other)
+
+
+def test_names_that_are_not_utf_8_stay_apart(tmp_path):
+    path = tmp_path / "latin.fa"
+    path.write_bytes(">é1 déjà\nAC\n>è1\nGT\n".encode("latin-1"))
+    for most in (10**6, 1):
+        source = Fasta(files=[str(path)], in_memory=most, index_folder=str(tmp_path))
+        assert [row["name"] for row in source.rows(range(2))] == ["é1", "è1"]
+        assert source.row(0)["description"] == "déjà"
+
+
+def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "grows.fa.gz"
+    path.write_bytes(gzip.compress(b">a\n" + b"A" * 20_000))
+    monkeypatch.setattr("polymodal.unpacking.FREE", 20_002)
+    for most in (10**6, 100):
+        with pytest.raises(DataError, match="unpacks to more than 100 times its"):
+            len(Fasta(files=[str(path)], in_memory=most, index_folder=str(tmp_path)))
+    with pytest.raises(UnreadableError, match="unpacks to more"):
+        SequenceReader()(path)
+    monkeypatch.setattr("polymodal.unpacking.FREE", 20_003)
+    assert len(SequenceReader()(path)) == 20_000
+
+
+def test_a_packed_file_that_grows_past_memory_is_read_from_disk(tmp_path):
+    path = tmp_path / "grows.fa.gz"
+    path.write_bytes(gzip.compress(b">a\n" + b"ACGT" * 50))
+    source = Fasta(files=[str(path)], in_memory=200, index_folder=str(tmp_path / "index"))
+    assert source.row(0)["sequence"] == "ACGT" * 50
+    assert len(list((tmp_path / "index").iterdir())) == 2  # it was unpacked there, with an index
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b">a\nAC\rGT\n", "carriage return alone"),
+        (b"ACGT\n", "no FASTA file"),
+        (gzip.compress(b">a\nACGT\n" * 99)[:-9], "Compressed file ended"),
+    ],
+)
+def test_files_that_no_index_fits_are_refused(tmp_path, content, reason):
+    path = tmp_path / "bad.fa"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        len(Fasta(files=[str(path)], in_memory=1, index_folder=str(tmp_path / "index")))
+    assert not list((tmp_path / "index").iterdir())  # nothing half written is left
+
+
+@pytest.mark.parametrize(
+    "value", [Path("a\0b.fa"), Path("a" * 5000), np.array([b"\xe9"]), "AC\ud800"]
+)
+def test_a_sequence_that_is_none_is_unreadable(value):
+    with pytest.raises(UnreadableError):
+        SequenceReader()(value)

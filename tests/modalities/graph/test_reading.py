@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -9,8 +10,12 @@ from polymodal import UnreadableError
 pytest.importorskip("torch_geometric")
 
 from polymodal_graph.graph import Graph, from_pyg, to_pyg
-from polymodal_graph.pyg import Data
+from polymodal_graph.pyg import Batch, Data, HeteroData
 from polymodal_graph.reading import GraphReader
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch_geometric.transforms import ToSparseTensor
 
 EDGES = [[0, 1, 2], [1, 2, 0]]
 FEATURES = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -53,7 +58,7 @@ def test_whole_numbers_in_one_column_are_ids():
 
 def test_nodes_that_are_not_listed_have_the_id_zero():
     assert GraphReader()({"num_nodes": 3, "edges": []}).nodes.tolist() == [0, 0, 0]
-    assert GraphReader()({"edges": [[0, 4], [1, 2]]}).nodes.tolist() == [0] * 5
+    assert GraphReader()({"edge_index": [[0, 4], [1, 2]]}).nodes.tolist() == [0] * 5
     assert from_pyg(Data(edge_index=torch.tensor(EDGES), num_nodes=4)).nodes.tolist() == [0] * 4
 
 
@@ -82,6 +87,22 @@ def test_a_graph_without_edges_is_a_graph():
         ({"x": FEATURES, "edges": EDGES, "edge_values": [[1.0]]}, r"float32 \[3, feature\]"),
         ({"num_nodes": -1, "edges": []}, "negative"),
         ({"num_nodes": [], "edges": []}, "int"),
+        ({"num_nodes": 1.5, "edges": []}, "whole number"),
+        ({"num_nodes": float("inf"), "edges": []}, "infinity"),
+        ({"num_nodes": 10**12, "edges": []}, "num_nodes must lie"),
+        ({"edges": [[0], [10**12]]}, "must be listed"),
+        ({"x": FEATURES, "edges": [[1e300], [0]]}, "below 2"),
+        ({"x": FEATURES, "edges": [[0, 1]]}, "edge_list"),
+        ({"x": FEATURES, "edges": [[0, 1], [2, 0]]}, "could be two pairs"),
+        ({"path": "x.json", "bytes": 10}, "must hold bytes, got int"),
+        ({"path": None, "bytes": "{}"}, "must hold bytes, got str"),
+        ("a\0b.json", "is no path"),
+        ("a" * 5000, "File name too long"),
+        (b'{"edges": [], "note": "\xe9"}', "not UTF-8: byte 0xe9 at position 23"),
+        (HeteroData(), r"to_homogeneous\(\)"),
+        (Batch.from_data_list([Data(x=torch.ones(1, 1))] * 2), r"2 graphs.*to_data_list"),
+        (Data(x=torch.ones(2, 1), adj=torch.ones(2, 2)), "has adj, but neither"),
+        (Data(x=torch.ones(2, 1), face=torch.ones(3, 1)), "has face, but neither"),
     ],
 )
 def test_what_is_no_graph_is_refused_with_its_reason(value, reason):
@@ -104,3 +125,29 @@ def test_pytorch_geometric_and_back_is_the_same_graph(nodes):
     for name in ("nodes", "edges", "edge_kinds", "edge_values"):
         assert np.array_equal(getattr(back, name), getattr(graph, name))
         assert getattr(back, name).dtype == getattr(graph, name).dtype
+
+
+LAYOUTS = [torch.sparse_coo, torch.sparse_csr]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support", "ignore:Sparse invariant checks")
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("weights", ["edge_weight", "edge_attr"])
+def test_a_sparse_matrix_in_place_of_edges_gives_the_same_edges(layout, weights):
+    more = {weights: torch.tensor([0.5, 0.25, 2.0])}
+    data = Data(x=torch.tensor(FEATURES), edge_index=torch.tensor([[0, 1, 2], [1, 2, 1]]), **more)
+    plain = from_pyg(data)
+    sparse = from_pyg(ToSparseTensor(layout=layout, remove_edge_index=True)(data.clone()))
+
+    def weighted(graph):
+        return sorted(zip(*graph.edges.tolist(), graph.edge_values[:, 0].tolist(), strict=True))
+
+    assert weighted(plain) == weighted(sparse) == [(0, 1, 0.5), (1, 2, 0.25), (2, 1, 2.0)]
+
+
+def test_a_class_made_of_data_is_read_as_data():
+    class Molecule(Data):
+        pass
+
+    graph = GraphReader()(Molecule(x=torch.tensor(FEATURES), edge_index=torch.tensor(EDGES)))
+    assert graph.edges.tolist() == EDGES

@@ -48,8 +48,53 @@ def test_a_single_atom_has_no_edges():
     assert graph.edge_kinds.shape == (0,)
 
 
-@pytest.mark.parametrize("value", ["C1CC", "not a molecule", "", "  ", None, 3, "C(C)(C)(C)(C)C"])
+@pytest.mark.parametrize(
+    "value",
+    ["C1CC", "not a molecule", "", "  ", None, 3, "C(C)(C)(C)(C)C", "C\ud800", "C\0C", "CCO\nCCN"],
+)
 def test_a_bad_smiles_is_refused_in_silence(value, capfd):
     with pytest.raises(UnreadableError, match="SMILES"):
         SmilesReader()(value)
     assert capfd.readouterr().err == ""
+
+
+def graphs(smiles, **options):
+    return [SmilesReader(**options)(each) for each in smiles]
+
+
+def same(a, b):
+    return (
+        np.array_equal(a.nodes, b.nodes)
+        and np.array_equal(a.edges, b.edges)
+        and np.array_equal(a.edge_kinds, b.edge_kinds)
+    )
+
+
+@pytest.mark.parametrize("atoms", ["features", "elements"])
+def test_mirror_images_and_cis_trans_isomers_differ_on_request(atoms):
+    for pair in (("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"), ("F/C=C/F", "F/C=C\\F")):
+        assert same(*graphs(pair))
+        assert not same(*graphs(pair, atoms=atoms, stereo=True))
+
+
+def test_stereo_labels_do_not_depend_on_how_a_molecule_is_written():
+    alanines = ("C[C@H](N)C(=O)O", "N[C@@H](C)C(=O)O", "OC(=O)[C@@H](N)C")  # all S
+    for graph in graphs(alanines, stereo=True):
+        assert graph.nodes.shape == (6, ATOM_FEATURES + 4)
+        assert graph.nodes[:, ATOM_FEATURES:].sum(axis=0).tolist() == [5, 0, 1, 0]
+    trans, cis, unknown = graphs(("F/C=C/F", "F/C=C\\F", "FC=CF"), stereo=True)
+    assert trans.edge_kinds.tolist() == [0, 0, BOND_KINDS + 1, BOND_KINDS + 1, 0, 0]
+    assert cis.edge_kinds.tolist() == [0, 0, BOND_KINDS, BOND_KINDS, 0, 0]
+    assert unknown.edge_kinds.tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def test_isotopes_are_told_by_their_mass_on_request():
+    plain, heavy, light = graphs(("C", "[13CH4]", "[12CH4]"), isotopes=True)
+    assert [graph.nodes[0, -1] for graph in (plain, heavy, light)] == [0, 1, 0]
+    assert same(*graphs(("C", "[13CH4]")))
+    with pytest.raises(ValueError, match="isotopes"):
+        SmilesReader(atoms="elements", isotopes=True)
+
+
+def test_what_stands_behind_a_blank_is_a_name():
+    assert same(*graphs(("CCO", "CCO\tethanol")))

@@ -1,4 +1,6 @@
+import gzip
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -52,6 +54,109 @@ def test_words_can_be_node_ids(files):
     assert EdgeListSource(edges, nodes=nodes, node_kind="name").row(0)["graph"].nodes.tolist() == [
         0, 1, 2,
     ]  # fmt: skip
+
+
+def edges_of(tmp_path, edges, nodes=None, **options):
+    nodes = None if nodes is None else table(tmp_path / "names.csv", nodes)
+    return EdgeListSource(table(tmp_path / "e.csv", edges), nodes=nodes, **options).row(0)["graph"]
+
+
+@pytest.mark.parametrize("pair", ["007,7", "1.10,1.1", "1e3,1000", "NA,nan", "A,a", "True,true"])
+def test_names_are_text_and_those_written_differently_are_two(tmp_path, pair):
+    graph = edges_of(tmp_path, f"source,target\n{pair}\n")
+    assert len(graph.nodes) == 2
+    assert sorted(graph.edges[:, 0].tolist()) == [0, 1]
+    both = "\n".join(pair.split(","))
+    graph = edges_of(tmp_path, f"source,target\n{pair}\n", f"node,x\n{both}\n".replace(
+        "\n", ",1\n").replace("node,x,1", "node,x"))  # fmt: skip
+    assert graph.edges.tolist() == [[0], [1]]
+
+
+def test_blanks_around_a_name_are_no_part_of_it(tmp_path):
+    graph = edges_of(tmp_path, "source,target\n1, 2\n2 ,x\n x,1\n")
+    assert len(graph.nodes) == 3
+
+
+def test_nodes_whose_names_are_whole_numbers_stand_in_the_order_of_those(tmp_path):
+    graph = edges_of(tmp_path, "source,target\n10,9\n9,-1\n")
+    assert graph.edges.tolist() == [[2, 1], [1, 0]]
+
+
+def test_a_name_may_be_a_number_in_one_table_and_a_word_in_another(tmp_path):
+    graph = edges_of(tmp_path, "source,target\n1,2\n", "node,x\n2,5\na,6\n1,7\n")
+    assert graph.edges.tolist() == [[2], [0]]
+
+
+def test_what_pandas_makes_of_whole_numbers_with_gaps_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"writes numbers as '1\.0', 'target' as '2'"):
+        edges_of(tmp_path, "source,target\n1.0,2\n2.0,1\n")
+    with pytest.raises(UnreadableError, match=r"'1' and '1\.0' are two names"):
+        edges_of(tmp_path, "source,target\n1.0,2.0\n", "node\n1\n2\n")
+    with pytest.raises(UnreadableError, match="edge 2 has no target"):
+        edges_of(tmp_path, "source,target\na,b\na,\n")
+
+
+def test_columns_of_codes_are_text_and_no_feature(tmp_path):
+    nodes = "node,zip,x\na,00501,1.5\nb,10115,2.5\n"
+    graph = edges_of(tmp_path, "source,target\na,b\n", nodes)
+    assert graph.nodes.tolist() == [[1.5], [2.5]]
+    graph = edges_of(tmp_path, "source,target\na,b\n", nodes, node_kind="zip")
+    assert graph.nodes.tolist() == [0, 1]
+    source = EdgeListSource(
+        table(tmp_path / "e.csv", "source,target,g\na,b,07\na,b,7\n"),
+        graphs=table(tmp_path / "g.csv", "g,code\n07,01\n7,1\n"),
+        graph="g",
+    )
+    rows = source.rows(range(2))
+    assert [(row["g"], row["code"]) for row in rows] == [("07", "01"), ("7", "1")]
+
+
+@pytest.mark.parametrize(
+    ("content", "position"),
+    [
+        ("source,target\né,b\n".encode("latin-1"), 14),
+        ("source,target,naïve\na,b,c\n".encode("latin-1"), 16),
+        (("source,target\n" + "ab,cé\n" * 9).encode()[:-2] + b"\n", None),
+    ],
+)
+def test_a_table_that_is_not_utf_8_is_refused_with_the_place(tmp_path, content, position):
+    path = tmp_path / "latin.csv"
+    path.write_bytes(content)
+    where = "" if position is None else f"position {position}"
+    for make in (lambda: EdgeListSource(str(path)), lambda: edge_and_node_table(tmp_path, path)):
+        with pytest.raises(DataError, match=rf"latin\.csv is not UTF-8: byte 0x.. at {where}"):
+            make().row(0)
+
+
+def edge_and_node_table(tmp_path, nodes):
+    return EdgeListSource(table(tmp_path / "e.csv", "source,target\na,b\n"), nodes=str(nodes),
+                          node="source")  # fmt: skip
+
+
+def test_a_byte_order_mark_is_no_part_of_a_title_and_a_title_twice_is_refused(tmp_path):
+    assert len(edges_of(tmp_path, "\ufeffsource,target\na,b\n").nodes) == 2
+    with pytest.raises(DataError, match="two columns are called 'source'"):
+        edges_of(tmp_path, "source,target,source\na,b,c\n")
+
+
+def test_a_packed_table_is_read_as_far_as_it_grows_like_one(tmp_path, monkeypatch):
+    path = tmp_path / "e.csv.gz"
+    path.write_bytes(gzip.compress(b"source,target\n" + b"a,b\n" * 5000))
+    assert EdgeListSource(str(path)).row(0)["graph"].edges.shape == (2, 5000)
+    monkeypatch.setattr("polymodal.unpacking.FREE", 20_013)
+    with pytest.raises(DataError, match=r"e\.csv\.gz unpacks to more than 100 times"):
+        EdgeListSource(str(path)).row(0)
+    monkeypatch.setattr("polymodal.unpacking.FREE", 20_014)
+    assert len(EdgeListSource(str(path)).row(0)["graph"].nodes) == 2
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DataError, match="packed whole"):
+        EdgeListSource(str(path)).row(0)
+
+
+@pytest.mark.parametrize("name", ["a\0b.csv", "a" * 5000])
+def test_a_name_that_is_no_path_is_no_file(name):
+    with pytest.raises(DataError, match="no such file"):
+        EdgeListSource(name).row(0)
 
 
 def test_a_column_of_graphs_makes_many_each_with_its_own_names(tmp_path):
@@ -265,3 +370,47 @@ def test_what_is_wrong_with_a_large_graph_is_said(tmp_path, files):
     nodes = table(tmp_path / "n.csv", "node,split\na,train\nb,dev\nc,test\n")
     with pytest.raises(DataError, match="got 'dev'"):
         len(NeighbourhoodSource(edges, nodes=nodes))
+
+
+EDGES = np.array([[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"x": np.eye(2), "train_mask": np.eye(2, dtype=bool)}, r"train_mask has shape \[2, 2\]"),
+        ({"x": np.eye(2), "train_mask": np.array([0, 5])}, "must hold true and false"),
+        ({"x": np.eye(2), "y": np.array(1)}, "y has no rows"),
+        ({"x_row": [0], "x_col": [-1], "x_shape": [2, 3]}, "x_col must lie from 0 to below 3"),
+        ({"x_row": [2], "x_col": [0], "x_shape": [2, 3]}, "x_row must lie from 0 to below 2"),
+        ({"x_col": [0], "x_shape": [2, 3]}, "x_shape needs x_row"),
+        ({"x_row": [0], "x_col": [0], "x_shape": [2]}, r"x_shape must be \[node, feature\]"),
+        ({"x_row": [0], "x_col": [0], "x_shape": [10**9, 10**9]}, "asks for"),
+        ({"edge_index": np.array([[0], [10**13]])}, "asks for"),
+        ({"x": np.array([["a"], ["b"]])}, "must be numbers"),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_refused(tmp_path, arrays, reason):
+    path = tmp_path / "g.npz"
+    np.savez(path, **{"edge_index": EDGES, **arrays})
+    with pytest.raises(DataError, match=reason):
+        len(NeighbourhoodSource(str(path)))
+
+
+def test_masks_may_be_columns_and_numbers(tmp_path):
+    path = tmp_path / "g.npz"
+    masks = {"train_mask": np.array([[True], [False]]), "test_mask": np.array([0, 1])}
+    np.savez(path, edge_index=EDGES, x=np.eye(2), **masks)
+    source = NeighbourhoodSource(str(path))
+    assert [row["split"] for row in source.rows(range(2))] == ["train", "test"]
+
+
+def test_a_damaged_npz_file_is_a_data_error(tmp_path):
+    path = tmp_path / "g.npz"
+    np.savez_compressed(path, edge_index=random_graph(), x=np.eye(40))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 20):
+        for content in (whole[:place], whole[:place] + b"\xff" + whole[place + 1 :]):
+            path.write_bytes(content)
+            with suppress(DataError):  # and nothing else
+                len(NeighbourhoodSource(str(path)))

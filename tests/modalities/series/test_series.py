@@ -94,3 +94,43 @@ def test_the_plugin_names_its_components():
     for name, kind in (("samples", "reader"), ("patches", "tokenizer"), ("transformer", "encoder")):
         assert installed().find(f"series.{name}", kind).load()
     assert read(spectrum(2)).__class__ is Series
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (
+            {"values": [1], "positions": np.array(["2020-01-01"], "M8[ms]")},
+            r"dates, datetime64\[ms\]",
+        ),
+        ({"values": np.array([1], "m8[s]")}, "dates, timedelta64"),
+        ([1 + 2j], "complex"),
+        ([1e300], "infinite"),
+        ([10**400], "no numbers"),
+        ("a\0b.npy", "is not a .npy file"),
+        ("a" * 5000, "File name too long"),
+    ],
+)
+def test_what_has_no_one_reading_is_refused(value, reason):
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        read(value)
+    assert len(str(caught.value)) < 400
+
+
+def test_seconds_since_1970_keep_their_distances():
+    start = 1_790_000_000.0
+    series = read({"values": [1, 2, 3], "positions": [start, start + 0.5, start + 1]})
+    tokenizer = SeriesPatches(patch=1, origin=start)
+    tokenizer.check(series)
+    assert tokenizer.encode([series]).layout.positions[:, 0].tolist() == [0, 0.5, 1]
+    with pytest.raises(UnreadableError, match="from 1790000000 on fall together.*origin"):
+        SeriesPatches(patch=1).check(series)
+
+
+def test_a_header_that_claims_more_than_the_file_has_allocates_nothing(tmp_path):
+    path = tmp_path / "claims.npy"
+    np.save(path, np.zeros(10**5, np.float32))
+    content = path.read_bytes().replace(b"(100000,)", b"(9" + b"0" * 12 + b",)", 1)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableError, match="not a .npy file: its header"):
+        read(path)

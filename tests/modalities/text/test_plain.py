@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from polymodal import UnreadableError
@@ -54,3 +56,21 @@ def test_a_missing_file_is_named():
 def test_what_is_no_text_is_refused(value):
     with pytest.raises(UnreadableError, match="text"):
         PlainReader()(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"bytes": 10}, "must be bytes, got int"),
+        ({"bytes": "abc"}, "must be bytes, got str"),
+        ({"bytes": [1, 2]}, "must be bytes, got list"),
+        ({"path": "a\0b"}, "is no path"),
+        (Path("a\0b"), "is no path"),
+        (Path("a" * 5000), "File name too long"),
+        (Path("a\ud800"), "is no path|No such file"),
+    ],
+)
+def test_what_holds_no_text_is_unreadable_in_one_short_line(value, reason):
+    with pytest.raises(UnreadableError, match=reason) as caught:
+        PlainReader()(value)
+    assert len(str(caught.value)) < 400

@@ -99,8 +99,12 @@ def test_byte_pairs_decode_to_the_very_text(byte_pairs):
     assert byte_pairs.decode(byte_pairs.encode(texts)) == [texts[0], texts[1], "", texts[3]]
 
 
-def test_wordpiece_decodes_to_lower_case_without_accents(wordpiece):
-    assert wordpiece.decode(wordpiece.encode(["A Café"])) == ["a cafe"]
+def test_wordpiece_decodes_to_lower_case_and_keeps_accents_unless_asked(wordpiece):
+    assert wordpiece.decode(wordpiece.encode(["A Café"])) == ["a café"]
+    assert wordpiece.decode(wordpiece.encode(["A Cafe\u0301"])) == ["a café"]
+    stripping = WordPiece(vocabulary_size=60, strip_accents=True)
+    stripping.fit(["A Café"] * 3)
+    assert stripping.decode(stripping.encode(["A Café"])) == ["a cafe"]
 
 
 def test_decoding_survives_ids_nothing_was_learned_for(byte_pairs):
@@ -235,3 +239,73 @@ def test_sentinels_of_a_loaded_vocabulary_follow_its_ids(tmp_path):
     again = BytePairs(file="gone.json", sentinels=2)
     again.load_state(loaded.state())
     assert again.spec == loaded.spec
+
+
+MARKED = [
+    ("\u092e\u0947\u0902", "\u092e\u0947"),  # Hindi "in" and "I"
+    ("\u0e01\u0e34", "\u0e01\u0e38"),  # Thai ki and ku
+    ("\u010b", "c"), ("\u017c", "z"),  # Maltese letters with dots
+    ("\u05e9\u05c1", "\u05e9\u05c2"),  # Hebrew shin and sin
+    ("\u0439", "\u0438"),  # Cyrillic short i
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", MARKED)
+def test_words_that_differ_in_a_mark_differ(pair):
+    for kind, size in ((WordPiece, 100), (BytePairs, 400)):
+        tokenizer = kind(vocabulary_size=size, mark_ends=False)
+        tokenizer.fit(list(pair) * 3)
+        one, other = (tokenizer.encode([word]).ids.tolist() for word in pair)
+        assert one != other
+        assert 1 not in one + other  # nor is either unknown
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_a_loaded_list_strips_accents_as_bert_does_where_it_lower_cases(tmp_path, lower_case):
+    path = tmp_path / "vocab.txt"
+    path.write_text("[UNK]\ncafe\ncafé\n", encoding="utf-8")
+    tokenizer = WordPiece(file=str(path), mark_ends=False, lower_case=lower_case)
+    assert tokenizer.encode(["café"]).ids.tolist() == [1 if lower_case else 2]
+
+
+def test_marks_do_not_end_a_word_of_byte_pairs():
+    tokenizer = BytePairs(vocabulary_size=400, mark_ends=False)
+    hindi = "\u092e\u0947\u0902 \u0939\u093f\u0928\u094d\u0926\u0940"
+    tokenizer.fit([hindi, "I'm 2 words, no more"] * 3)
+    assert max(tokenizer.encode([hindi]).layout.channels["word"].tolist()) == 1
+    assert tokenizer.decode(tokenizer.encode([hindi])) == [hindi]
+    # Without marks words are GPT-2's: I 'm _2 _words , _no _more
+    assert max(tokenizer.encode(["I'm 2 words, no more"]).layout.channels["word"].tolist()) == 6
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_list_has_one_piece_a_line_feed(tmp_path, end, mark):
+    path = tmp_path / "vocab.txt"
+    pieces = ["[PAD]", "[UNK]", "a", "\u2028", "\x85", "", "\x0c", "b"]
+    for trailing in (end, "", end * 3):
+        path.write_bytes((mark + end.join(pieces) + trailing).encode())
+        tokenizer = WordPiece(file=str(path), mark_ends=False)
+        assert tokenizer.encode(["a b"]).ids.tolist() == [2, 7]
+        assert tokenizer.spec.vocabulary == 8
+        assert tokenizer.special["pad"] == 0
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer.json"])
+def test_a_vocabulary_that_is_not_utf_8_names_the_byte(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes("[UNK]\né\n".encode("latin-1"))
+    with pytest.raises(DataError, match=rf"{name} is not UTF-8: byte 0xe9 at position 6"):
+        WordPiece(file=str(path)).spec  # noqa: B018
+
+
+@pytest.mark.parametrize("first", ["#version: 0.2\n", "", "\ufeff#version: 0.2\r\n"])
+def test_merges_with_and_without_a_version_give_the_same_pieces(tmp_path, first):
+    pieces = {"a": 0, "b": 1, "ab": 2, "#": 3, "##": 4}
+    (tmp_path / "vocab.json").write_text(json.dumps(pieces), encoding="utf-8-sig")
+    (tmp_path / "merges.txt").write_bytes((first + "a b\r\n# #\n").encode())
+    tokenizer = BytePairs(file=str(tmp_path / "vocab.json"), mark_ends=False)
+    assert tokenizer.encode(["ab##"]).ids.tolist() == [2, 4]
+    (tmp_path / "merges.txt").write_text("a b c\n")
+    with pytest.raises(ValueError, match="line 1 is no pair"):
+        BytePairs(file=str(tmp_path / "vocab.json")).spec  # noqa: B018

@@ -1,5 +1,6 @@
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -280,3 +281,20 @@ def test_a_model_that_will_not_do_is_refused(options, message, monkeypatch):
 def test_values_are_refused():
     with pytest.raises(ValueError, match="needs tokens with ids"):
         TransformersEncoder(TokenSpec(features=4), model="bert")
+
+
+def test_code_that_comes_with_a_model_is_never_run(folder, tmp_path):
+    for file in Path(folder).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    stranger = {"auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.Own",
+                             "AutoTokenizer": ["own.Own", "own.Own"]}}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", **stranger}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "Own", **stranger})
+    )
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    with pytest.raises(ValueError, match="can't be used: it comes with code of its own"):
+        encoder(str(tmp_path), pretrained=True)
+    with pytest.raises(DataError, match="can't be loaded: it comes with code of its own"):
+        TransformersTokenizer(model=str(tmp_path)).spec  # noqa: B018
+    assert not (tmp_path / "ran").exists()
