@@ -42,7 +42,6 @@ if TYPE_CHECKING:
         SourceName,
         StreamInfo,
         StreamName,
-        TokenSpec,
     )
     from polymodal.interfaces.encoder import NO_TAPS, Encoder, Fusion, Taps
     from polymodal.interfaces.evaluation import (
@@ -101,6 +100,7 @@ if TYPE_CHECKING:
     from polymodal.packed.chaining import join_layouts
     from polymodal.packed.layout import Layout, ranges
     from polymodal.packed.noise import hash_words, mix
+    from polymodal.packed.spec import TokenSpec
     from polymodal.packed.tokens import Encoded, Tokens, segment_mean
     from polymodal.plugins.containment import contained
     from polymodal.plugins.discovery import Plugins, installed
@@ -122,7 +122,7 @@ _ROOMS = {
     ),
     "interfaces.component": (
         "FieldName FilePath FolderPath FromRun ModuleName Need ObjectiveName SourceName "
-        "StreamInfo StreamName TokenSpec"
+        "StreamInfo StreamName"
     ),
     "interfaces.encoder": "NO_TAPS Encoder Fusion Taps",
     "interfaces.evaluation": "Each Evaluation Features Predictions Probe Score Split",
@@ -150,6 +150,7 @@ _ROOMS = {
     "packed.batch": "Batch Skipped",
     "packed.layout": "Layout ranges",
     "packed.noise": "hash_words mix",
+    "packed.spec": "TokenSpec",
     "packed.tokens": "Encoded Tokens segment_mean",
     "plugins.containment": "contained",
     "plugins.discovery": "Plugins installed",

@@ -6,8 +6,9 @@ from typing import cast
 from torch import nn
 
 from polymodal.ground.errors import nearest
-from polymodal.interfaces.component import StreamInfo, TokenSpec
+from polymodal.interfaces.component import StreamInfo
 from polymodal.interfaces.encoder import Encoder
+from polymodal.packed.spec import TokenSpec
 
 
 class Model(nn.Module, ABC):

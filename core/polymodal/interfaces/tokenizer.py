@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from polymodal.interfaces.component import TokenSpec
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
 
 

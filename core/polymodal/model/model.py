@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polymodal.ground.distributed import is_shard, world_size
 from polymodal.interfaces.capabilities import Asking, Phased, Representing
-from polymodal.interfaces.component import StreamInfo, TokenSpec
+from polymodal.interfaces.component import StreamInfo
 from polymodal.interfaces.encoder import Encoder
 from polymodal.interfaces.method import Method
 from polymodal.interfaces.model import Model
@@ -20,6 +20,7 @@ from polymodal.interfaces.objective import Comparison, Loss, Objective, View
 from polymodal.interfaces.step import Step
 from polymodal.model.caching import Compared, Vectors, compare_all
 from polymodal.packed.batch import Batch
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens
 
 

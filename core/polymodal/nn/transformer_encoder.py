@@ -9,12 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polymodal.ground.errors import nearest
-from polymodal.interfaces.component import FromRun, TokenSpec
+from polymodal.interfaces.component import FromRun
 from polymodal.interfaces.encoder import NO_TAPS, Encoder, Taps
 from polymodal.nn.positions import PositionKind, Positions
 from polymodal.nn.transformer import Activation, Checkpointing, EdgeMode, Norm, Transformer
 from polymodal.nn.weights import Table
 from polymodal.packed.layout import Layout, ranges
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens, segment_mean
 
 SizeName = Literal["pico", "nano", "micro", "tiny", "small", "base", "large", "huge"]

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from polymodal.interfaces.component import TokenSpec
 from polymodal.packed.buffers import moved
 from polymodal.packed.chaining import join_layouts, stack_layouts
 from polymodal.packed.layout import Layout, ranges
+from polymodal.packed.spec import TokenSpec
 
 Reduce = Literal["mean", "sum", "max", "first"]
 

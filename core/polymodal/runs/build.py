@@ -17,7 +17,7 @@ from polymodal.data.dealing import Hand
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import DataError, PluginError, PolymodalError, nearest
-from polymodal.interfaces.component import Need, StreamInfo, TokenSpec
+from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.encoder import Encoder, Fusion
 from polymodal.interfaces.evaluation import Evaluation
 from polymodal.interfaces.method import Method, Tracker
@@ -27,6 +27,7 @@ from polymodal.interfaces.tokenizer import Reader, Tokenizer
 from polymodal.model.freezing import freeze
 from polymodal.model.model import PretrainingModel, stream_info
 from polymodal.packed.noise import hash_words
+from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.options import blamed, check_options, convert
 from polymodal.plugins.origin import Origin, Problem, one_line

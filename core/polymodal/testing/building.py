@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from polymodal.ground.errors import PluginError, nearest
-from polymodal.interfaces.component import StreamInfo, TokenSpec
+from polymodal.interfaces.component import StreamInfo
 from polymodal.interfaces.example import Example
+from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.options import convert
 from polymodal.plugins.registry import Component

@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from polymodal.interfaces.component import TokenSpec
 from polymodal.interfaces.encoder import Encoder
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.comparing import (
     PACKING_TOLERANCE,

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polymodal.interfaces.component import TokenSpec
 from polymodal.packed.layout import Layout
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.registry import ConformanceError
 from polymodal.testing.toys import ordinary_ids

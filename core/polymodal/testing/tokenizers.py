@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from polymodal.ground.errors import UnreadableError
-from polymodal.interfaces.component import TokenSpec
 from polymodal.interfaces.tokenizer import Tokenizer
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
 from polymodal.testing.comparing import (
     random_state_kept,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.interfaces.component import Need, StreamInfo, TokenSpec
+from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.encoder import NO_TAPS, Encoder, Fusion, Taps
 from polymodal.interfaces.objective import Loss, Objective
 from polymodal.model.model import PretrainingModel, stream_info
@@ -27,6 +27,7 @@ from polymodal.nn.transformer import EdgeMode, Transformer
 from polymodal.nn.transformer_encoder import Stem, TransformerEncoder
 from polymodal.packed.batch import Batch
 from polymodal.packed.layout import Layout
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens
 from polymodal.testing.comparing import random_state_kept
 

@@ -21,11 +21,11 @@ from torch.utils.flop_counter import flop_registry
 
 from polymodal.config.shape import Config
 from polymodal.ground.errors import ConfigError
-from polymodal.interfaces.component import TokenSpec
 from polymodal.model.model import PretrainingModel
 from polymodal.nn.transformer import Transformer
 from polymodal.packed.batch import Batch
 from polymodal.packed.layout import Layout
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
 from polymodal.runs.build import fields_of
 from polymodal.training.optimization import Optimization

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from polymodal.interfaces.component import TokenSpec
 from polymodal.interfaces.encoder import Taps
 from polymodal.nn.transformer_encoder import SIZES, Prefixed, TransformerEncoder
 from polymodal.packed.layout import Layout
+from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
 
 IDS = TokenSpec(vocabulary=11, extent=(9,))
