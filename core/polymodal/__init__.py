@@ -61,6 +61,17 @@ if TYPE_CHECKING:
     from polymodal.interfaces.teacher import Teacher
     from polymodal.interfaces.tokenizer import Reader, Tokenizer
     from polymodal.model.model import PretrainingModel, total_loss
+    from polymodal.nn.blocks import (
+        EPSILON,
+        Activation,
+        Block,
+        Maps,
+        Norm,
+        Point,
+        SelfAttention,
+        Surroundings,
+    )
+    from polymodal.nn.checkpointing import Checkpointing
     from polymodal.nn.frequencies import Frequencies
     from polymodal.nn.merging import (
         Merger,
@@ -75,24 +86,12 @@ if TYPE_CHECKING:
         windows,
     )
     from polymodal.nn.positions import Positions, Rotation
-    from polymodal.nn.transformer import (
-        EPSILON,
-        Activation,
-        Block,
-        Checkpointing,
-        Hidden,
-        Maps,
-        Norm,
-        Point,
-        SelfAttention,
-        Surroundings,
-        Transformer,
-    )
+    from polymodal.nn.stem import Stem
+    from polymodal.nn.transformer import Hidden, Transformer
     from polymodal.nn.transformer_encoder import (
         Pool,
         PositionChoice,
         SizeName,
-        Stem,
         TransformerEncoder,
     )
     from polymodal.packed.attention import attend, attention_maps
@@ -134,17 +133,17 @@ _ROOMS = {
     "interfaces.teacher": "Teacher",
     "interfaces.tokenizer": "Reader Tokenizer",
     "model.model": "PretrainingModel total_loss",
+    "nn.blocks": "EPSILON Activation Block Maps Norm Point SelfAttention Surroundings",
+    "nn.checkpointing": "Checkpointing",
     "nn.frequencies": "Frequencies",
     "nn.merging": (
         "Merger MergingEncoder adjacent_pairs bipartite_pairs closest_pairs planned rejoined "
         "unit window_targets windows"
     ),
     "nn.positions": "Positions Rotation",
-    "nn.transformer": (
-        "EPSILON Activation Block Checkpointing Hidden Maps Norm Point SelfAttention "
-        "Surroundings Transformer"
-    ),
-    "nn.transformer_encoder": "Pool PositionChoice SizeName Stem TransformerEncoder",
+    "nn.stem": "Stem",
+    "nn.transformer": "Hidden Transformer",
+    "nn.transformer_encoder": "Pool PositionChoice SizeName TransformerEncoder",
     "packed.chaining": "join_layouts",
     "packed.attention": "attend attention_maps",
     "packed.batch": "Batch Skipped",

@@ -1,7 +1,7 @@
 """The encoder of most modalities: a stem for ids or values, and the packed transformer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Literal, get_args
 
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from polymodal.ground.errors import nearest
 from polymodal.interfaces.component import FromRun
 from polymodal.interfaces.encoder import NO_TAPS, Encoder, Taps
-from polymodal.nn.positions import PositionKind, Positions
+from polymodal.nn.prefix import Prefixed, filled_segments
+from polymodal.nn.stem import Stem
 from polymodal.nn.transformer import Activation, Checkpointing, EdgeMode, Norm, Transformer
-from polymodal.nn.weights import Table
-from polymodal.packed.layout import Layout, ranges
+from polymodal.packed.layout import Layout
 from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens, segment_mean
 
@@ -32,75 +32,6 @@ SIZES: Final[dict[str, tuple[int, int, int]]] = {  # width, depth, heads
     "large": (1024, 24, 16),
     "huge": (1280, 32, 16),
 }
-
-
-class Stem(nn.Module):
-    """A token's own vector, from its id or values, and what its kind, channels and place add.
-
-    Tokens of the kinds `averaged`, by number, have in place of one of their own the mean of those
-    from which edges lead to them, zero without any; such tokens themselves are left out of it.
-    """
-
-    def __init__(
-        self, spec: TokenSpec, width: int, positions: PositionKind, averaged: tuple[int, ...] = ()
-    ):
-        super().__init__()
-        self.averaged = averaged
-        self.tokens: nn.Embedding | nn.Linear
-        if spec.vocabulary:
-            self.tokens = Table(spec.vocabulary, width)
-        else:
-            self.tokens = nn.Linear(spec.features, width)
-            # Unit variance out of unit variance in, as the patch embedding of timm's ViT.
-            nn.init.trunc_normal_(self.tokens.weight, std=spec.features**-0.5)
-            nn.init.zeros_(self.tokens.bias)
-        self.channels = nn.ModuleDict(
-            {name: Table(count, width) for name, count in spec.channels.items()}
-        )
-        self.kinds = Table(len(spec.kinds), width) if len(spec.kinds) > 1 else None
-        self.positions = Positions(width, spec.axes, kind=positions, extent=spec.extent)
-
-    def forward(self, tokens: Tokens) -> Float[Tensor, "token width"]:
-        """Return the vectors."""
-        layout = tokens.layout
-        vectors: Tensor = self.tokens(tokens.rows)
-        if self.averaged:
-            vectors = _averaged(vectors, layout, self.averaged)
-        if self.positions.kind != "none":
-            vectors = vectors + self.positions(layout.positions).to(vectors.dtype)
-        if self.kinds is not None:
-            kinds = layout.kinds
-            if kinds is None:
-                kinds = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
-            vectors = vectors + self.kinds(kinds)
-        for name, table in self.channels.items():
-            ids = layout.channels.get(name)
-            if ids is None:
-                ids = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
-            vectors = vectors + table(ids)
-        return vectors
-
-
-def _averaged(
-    vectors: Float[Tensor, "token width"], layout: Layout, kinds: tuple[int, ...]
-) -> Float[Tensor, "token width"]:
-    """Give tokens of these kinds the mean of the others from which edges lead to them."""
-
-    def shares() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        of_token = layout.kinds
-        if of_token is None:
-            of_token = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
-        without = torch.isin(of_token, torch.tensor(kinds, device=layout.device))
-        edges = layout.edges
-        if edges is None:
-            edges = torch.zeros(2, 0, dtype=torch.int64, device=layout.device)
-        source, target = edges[:, (without[edges[1]] & ~without[edges[0]]).nonzero()[:, 0]]
-        degree = torch.bincount(target, minlength=layout.tokens)
-        return without, source, target, 1 / degree[target]
-
-    without, source, target, share = layout.cached(("averaged", kinds), shares)
-    mixed = vectors[source] * share[:, None].to(vectors.dtype)
-    return vectors.masked_fill(without[:, None], 0).index_add(0, target, mixed)
 
 
 class TransformerEncoder(Encoder):
@@ -279,107 +210,11 @@ class TransformerEncoder(Encoder):
             share = content[:, None].to(vectors.dtype)
             pooled = vectors.new_zeros(layout.segments, self.width)
             return Encoded(layout, vectors, pooled.index_add(0, layout.segment, vectors * share))
-        filled = _filled(layout)
+        filled = filled_segments(layout)
         rows = layout.offsets[filled] if self.pool == "first" else layout.offsets[filled + 1] - 1
         pooled = vectors.new_zeros(layout.segments, self.width)
         pooled = pooled.index_copy(0, filled, vectors.index_select(0, rows))
         return Encoded(layout, vectors, pooled)
-
-
-@dataclass(frozen=True, eq=False)
-class Prefixed:
-    """A layout whose segments that are not empty have some tokens more at their start."""
-
-    layout: Layout
-    rows: Int[Tensor, " token"]  # where the tokens of the old layout are
-    prefix_rows: Int[Tensor, " extra"]  # where the new ones are, segment by segment
-    filled: Int[Tensor, " filled"]  # the segments that have any
-
-    @classmethod
-    def of(cls, layout: Layout, extra: int, *, edge_kind: int | None) -> "Prefixed":
-        """Return the layout with so many tokens more, made once.
-
-        They lie at position 0 on every axis. With an `edge_kind` there are edges of that kind
-        between each new token and every other token of its segment, both ways.
-        """
-        return layout.cached(
-            ("prefixed", extra, edge_kind), lambda: cls._make(layout, extra, edge_kind)
-        )
-
-    @classmethod
-    def _make(cls, old: Layout, extra: int, edge_kind: int | None) -> "Prefixed":
-        lengths = [length + extra if length else 0 for length in old.lengths]
-        filled = _filled(old)
-        added = torch.zeros(old.segments, dtype=torch.int64, device=old.device)
-        added[filled] = extra
-        shift = added.cumsum(0)
-        rows = torch.arange(old.tokens, device=old.device) + shift[old.segment]
-        starts = old.offsets[filled] + shift[filled] - extra
-        new_rows = (starts[:, None] + torch.arange(extra, device=old.device)).flatten()
-        total = sum(lengths)
-
-        def moved(values: Tensor) -> Tensor:
-            return values.new_zeros(total, *values.shape[1:]).index_copy(0, rows, values)
-
-        layout = Layout(
-            tuple(lengths),
-            torch.cat([old.offsets[:1], old.offsets[1:] + shift]),
-            old.samples,
-            moved(old.positions),
-            old.owner,
-            kinds=None if old.kinds is None else moved(old.kinds),
-            channels={name: moved(values) for name, values in old.channels.items()},
-            edges=None if old.edges is None else rows[old.edges],
-            edge_kinds=old.edge_kinds,
-            edge_values=old.edge_values,
-        )
-        layout.__dict__["owners"] = old.owners  # known on the host: never fetch it again
-        if edge_kind is not None:
-            layout = _with_hubs(layout, filled, extra, edge_kind)
-        return cls(layout, rows, new_rows, filled)
-
-    def insert(
-        self, vectors: Float[Tensor, "token width"], prefix: Float[Tensor, "extra width"]
-    ) -> Float[Tensor, "more width"]:
-        """Return the vectors with a prefix at the start of each segment that has any."""
-        new = vectors.new_zeros(self.layout.tokens, vectors.shape[1])
-        new = new.index_copy(0, self.rows, vectors)
-        return new.index_copy(0, self.prefix_rows, prefix.repeat(len(self.filled), 1))
-
-    def remove(self, vectors: Float[Tensor, "more width"]) -> Float[Tensor, "token width"]:
-        """Return the rows of the old layout."""
-        return vectors.index_select(0, self.rows)
-
-
-def _with_hubs(layout: Layout, filled: Tensor, extra: int, kind: int) -> Layout:
-    """Join the first `extra` tokens of each segment to all others of it, both ways."""
-    lengths = layout.offsets.diff()[filled]
-    starts = layout.offsets[filled]
-    count = sum(layout.lengths)
-    others = ranges(starts, lengths, count).repeat(extra)
-    first = starts.repeat_interleave(lengths, output_size=count)
-    hub = torch.cat([first + i for i in range(extra)])
-    distinct = (others != hub).nonzero()[:, 0]
-    others, hub = others[distinct], hub[distinct]
-    both = torch.stack([torch.cat([others, hub]), torch.cat([hub, others])])
-    edges = both if layout.edges is None else torch.cat([layout.edges, both], dim=1)
-    old = 0 if layout.edges is None else layout.edges.shape[1]
-    kinds = edges.new_full((edges.shape[1],), kind)
-    kinds[:old] = 0 if layout.edge_kinds is None else layout.edge_kinds
-    values = layout.edge_values
-    if values is not None:
-        values = nn.functional.pad(values, (0, 0, 0, both.shape[1]))
-    return replace(layout, edges=edges, edge_kinds=kinds, edge_values=values)
-
-
-def _filled(layout: Layout) -> Int[Tensor, " filled"]:
-    """The segments that have tokens."""
-
-    def find() -> Tensor:
-        found = [segment for segment, length in enumerate(layout.lengths) if length]
-        return torch.tensor(found, dtype=torch.int64).to(layout.device, non_blocking=True)
-
-    return layout.cached("filled segments", find)
 
 
 def _content(layout: Layout, spec: TokenSpec) -> Float[Tensor, " token"] | None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from polymodal.interfaces.encoder import Taps
-from polymodal.nn.transformer_encoder import SIZES, Prefixed, TransformerEncoder
+from polymodal.nn.prefix import Prefixed
+from polymodal.nn.transformer_encoder import SIZES, TransformerEncoder
 from polymodal.packed.layout import Layout
 from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
