@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Score,
         Split,
     )
+    from polymodal.interfaces.groups import Default, Presets, filled, taken
     from polymodal.interfaces.method import Method, Tracker
     from polymodal.interfaces.model import Model
     from polymodal.interfaces.objective import Comparison, Loss, Objective, View
@@ -86,14 +87,10 @@ if TYPE_CHECKING:
         windows,
     )
     from polymodal.nn.positions import Positions, Rotation
+    from polymodal.nn.sizes import BlockOptions, SizeName, TransformerOptions, dimensions
     from polymodal.nn.stem import Stem
     from polymodal.nn.transformer import Hidden, Transformer
-    from polymodal.nn.transformer_encoder import (
-        Pool,
-        PositionChoice,
-        SizeName,
-        TransformerEncoder,
-    )
+    from polymodal.nn.transformer_encoder import Pool, PositionChoice, TransformerEncoder
     from polymodal.packed.attention import attend, attention_maps
     from polymodal.packed.batch import Batch, Skipped
     from polymodal.packed.chaining import join_layouts
@@ -125,6 +122,7 @@ _ROOMS = {
     ),
     "interfaces.encoder": "NO_TAPS Encoder Fusion Taps",
     "interfaces.evaluation": "Each Evaluation Features Predictions Probe Score Split",
+    "interfaces.groups": "Default Presets filled taken",
     "interfaces.model": "Model",
     "interfaces.method": "Method Tracker",
     "interfaces.objective": "Comparison Loss Objective View",
@@ -141,9 +139,10 @@ _ROOMS = {
         "unit window_targets windows"
     ),
     "nn.positions": "Positions Rotation",
+    "nn.sizes": "BlockOptions SizeName TransformerOptions dimensions",
     "nn.stem": "Stem",
     "nn.transformer": "Hidden Transformer",
-    "nn.transformer_encoder": "Pool PositionChoice SizeName TransformerEncoder",
+    "nn.transformer_encoder": "Pool PositionChoice TransformerEncoder",
     "packed.chaining": "join_layouts",
     "packed.attention": "attend attention_maps",
     "packed.batch": "Batch Skipped",
@@ -161,21 +160,21 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "Activation", "Asking", "Batch", "Block", "Checkpointing", "Comparison", "Config",
-    "EPSILON", "Each", "Encoded", "Encoder", "Evaluation", "Features", "FieldName", "FilePath",
-    "FolderPath", "Frequencies", "FromRun", "Fusion", "Hidden", "Layout", "Loss", "Maps",
-    "Merger", "MergingEncoder", "Method", "Model", "ModuleName", "NO_TAPS", "Need", "Norm",
-    "Objective", "ObjectiveName", "Phase", "Phased", "Plugins", "Point", "Pool",
-    "PositionChoice", "Positions", "Predicted", "Predicting", "Predictions", "PretrainingModel",
-    "Probe", "Reader", "Registry", "Representing", "Rotation", "Run", "Sample", "Score",
-    "Scoring", "SelfAttention", "Sharing", "SizeName", "Skipped", "Source", "SourceName",
+    "Activation", "Asking", "Batch", "Block", "BlockOptions", "Checkpointing", "Comparison",
+    "Config", "Default", "EPSILON", "Each", "Encoded", "Encoder", "Evaluation", "Features",
+    "FieldName", "FilePath", "FolderPath", "Frequencies", "FromRun", "Fusion", "Hidden", "Layout",
+    "Loss", "Maps", "Merger", "MergingEncoder", "Method", "Model", "ModuleName", "NO_TAPS", "Need",
+    "Norm", "Objective", "ObjectiveName", "Phase", "Phased", "Plugins", "Point", "Pool",
+    "PositionChoice", "Positions", "Predicted", "Predicting", "Predictions", "Presets",
+    "PretrainingModel", "Probe", "Reader", "Registry", "Representing", "Rotation", "Run", "Sample",
+    "Score", "Scoring", "SelfAttention", "Sharing", "SizeName", "Skipped", "Source", "SourceName",
     "Split", "Stem", "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Teacher",
-    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder", "View",
-    "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "closest_pairs",
-    "contained", "cosine", "find_files", "find_folder", "gather_rows", "hash_words",
-    "installed", "join_layouts", "load", "mix", "nearest", "planned", "ranges", "rank",
-    "read_config", "rejoined", "segment_mean", "sum_over_ranks", "total_loss", "unit",
-    "window_targets", "windows", "world_size",
+    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformer", "TransformerEncoder",
+    "TransformerOptions", "View", "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs",
+    "closest_pairs", "contained", "cosine", "dimensions", "filled", "find_files", "find_folder",
+    "gather_rows", "hash_words", "installed", "join_layouts", "load", "mix", "nearest", "planned",
+    "ranges", "rank", "read_config", "rejoined", "segment_mean", "sum_over_ranks", "taken",
+    "total_loss", "unit", "window_targets", "windows", "world_size",
 ]  # fmt: skip
 
 

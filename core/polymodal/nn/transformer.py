@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 
 import torch
 from jaxtyping import Float
@@ -33,10 +33,12 @@ from torch.compiler import set_stance
 from torch.utils.checkpoint import checkpoint
 
 from polymodal.interfaces.encoder import NO_TAPS, Taps
+from polymodal.interfaces.groups import filled
 from polymodal.nn.blocks import EPSILON, Activation, Block, Maps, Norm, Surroundings
 from polymodal.nn.checkpointing import Checkpointing, casting_anew, contexts
 from polymodal.nn.compiling import compile_each, sizes_apart
 from polymodal.nn.positions import Rotary
+from polymodal.nn.sizes import BlockOptions
 from polymodal.nn.weights import initial_spread
 from polymodal.packed.layout import Layout
 from polymodal.packed.tokens import Encoded
@@ -63,17 +65,11 @@ class Transformer(nn.Module):
         width: of the vectors.
         depth: how many blocks.
         heads: of attention; must divide the width.
-        mlp_ratio: hidden width of the perceptron, in widths.
-        norm: "pre" normalises each branch's input and the result, "post" each sum.
-        activation: "gelu" or "swiglu".
         rotary_axes: above 0, queries and keys turn with `Layout.positions` of so many axes.
         causal: no token sees a later one of its segment.
         cross_width: width of a memory to attend to after self-attention; None: no memory.
         cross_rotary: turn the queries and keys of cross-attention, too: the memory's positions are
             in the same space (another view of the scene).
-        dropout: of attention weights and of each branch.
-        drop_path: share of segments that skip a branch, rising from 0 at the first block to this
-            at the last (Huang et al., 2016).
         edges: "restrict" lets a token see itself and the sources of its edges; "bias" lets it see
             all, with a learned bias for each head where there is an edge, shared by all blocks
             (Graphormer, Ying et al., 2021, section 3.1.2). The bias follows the edge's kind and
@@ -83,9 +79,7 @@ class Transformer(nn.Module):
         guided: with "guide", these kinds, by their numbers in `Layout.kinds`.
         edge_kinds: how many kinds `Layout.edge_kinds` has; 0: one.
         edge_features: columns of `Layout.edge_values`.
-        gradient_checkpointing: work out again in the backward pass, to save memory: true every
-            block, "alternate" every second one, "selective" in every block what is cheap (norms,
-            activations), while attention and matrix products are kept.
+        blocks: how they are made; see `BlockOptions`.
 
     Raises:
         ValueError: a width that heads don't divide, a share outside [0, 1), or options that need
@@ -98,22 +92,20 @@ class Transformer(nn.Module):
         width: int,
         depth: int,
         heads: int,
-        mlp_ratio: float = 4.0,
-        norm: Norm = "pre",
-        activation: Activation = "gelu",
         rotary_axes: int = 0,
         causal: bool = False,
         cross_width: int | None = None,
         cross_rotary: bool = False,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
         edges: EdgeMode = "ignore",
         guided: Sequence[int] = (),
         edge_kinds: int = 0,
         edge_features: int = 0,
-        gradient_checkpointing: Checkpointing = False,
+        **blocks: Unpack[BlockOptions],
     ):
         super().__init__()
+        made = filled(BlockOptions, blocks)
+        norm, activation, dropout = made["norm"], made["activation"], made["dropout"]
+        drop_path, gradient_checkpointing = made["drop_path"], made["gradient_checkpointing"]
         if width <= 0 or heads <= 0 or width % heads:
             raise ValueError(f"heads must divide the width, got {heads} heads for {width}")
         choices = {"norm": (norm, Norm), "activation": (activation, Activation),
@@ -153,7 +145,7 @@ class Transformer(nn.Module):
             Block(
                 width,
                 heads,
-                mlp_ratio=mlp_ratio,
+                mlp_ratio=made["mlp_ratio"],
                 norm=norm,
                 activation=activation,
                 causal=causal,

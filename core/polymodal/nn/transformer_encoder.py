@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -11,27 +11,17 @@ from torch import Tensor, nn
 from polymodal.ground.errors import nearest
 from polymodal.interfaces.component import FromRun
 from polymodal.interfaces.encoder import NO_TAPS, Encoder, Taps
+from polymodal.interfaces.groups import filled, taken
 from polymodal.nn.prefix import Prefixed, filled_segments
+from polymodal.nn.sizes import BlockOptions, TransformerOptions, dimensions
 from polymodal.nn.stem import Stem
-from polymodal.nn.transformer import Activation, Checkpointing, EdgeMode, Norm, Transformer
+from polymodal.nn.transformer import EdgeMode, Transformer
 from polymodal.packed.layout import Layout
 from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens, segment_mean
 
-SizeName = Literal["pico", "nano", "micro", "tiny", "small", "base", "large", "huge"]
 PositionChoice = Literal["sinusoidal", "learned", "rotary", "none"]
 Pool = Literal["mean", "class", "first", "last"]
-
-SIZES: Final[dict[str, tuple[int, int, int]]] = {  # width, depth, heads
-    "pico": (64, 2, 2),
-    "nano": (128, 4, 4),
-    "micro": (192, 6, 3),
-    "tiny": (192, 12, 3),
-    "small": (384, 12, 6),
-    "base": (768, 12, 12),
-    "large": (1024, 24, 16),
-    "huge": (1280, 32, 16),
-}
 
 
 class TransformerEncoder(Encoder):
@@ -39,27 +29,18 @@ class TransformerEncoder(Encoder):
 
     Args:
         spec: what the tokens are like.
-        size: width, depth and heads by name (`SIZES`; from tiny on, those of timm's ViT).
-        width: instead of the size's.
-        depth: instead of the size's.
-        heads: instead of the size's; with a width alone, heads of 64 channels.
-        mlp_ratio: hidden width of the perceptrons, in widths.
-        norm: "pre" or "post".
-        activation: "gelu" or "swiglu".
         positions: "sinusoidal" or "learned" (needs bounded positions) are added in the stem,
             "rotary" turns queries and keys in the trunk.
         causal: no token sees a later one of its segment.
         pool: "mean" over content (kind "content" where tokens have several kinds), a "class"
             token, or the "first" or "last" token.
         registers: further tokens that live inside the trunk (Darcet et al., 2024).
-        dropout: of attention weights and branches.
-        drop_path: share of segments that skip a branch, at the last block.
         edges: see `Transformer`. Class token and registers are joined to every token of their
             segment, by a kind of edge of their own.
         guided: with edges "guide", the kinds of tokens that see and are seen along edges alone.
         averaged: kinds of tokens that start from the mean of the tokens from which edges lead to
             them, instead of from a vector of their own.
-        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
+        sizes: how large it is, and how its blocks are made; see `TransformerOptions`.
 
     Raises:
         ValueError: a size unknown or missing, or options that contradict the tokens or each other.
@@ -69,26 +50,17 @@ class TransformerEncoder(Encoder):
         self,
         spec: FromRun[TokenSpec],
         *,
-        size: SizeName | None = None,
-        width: int | None = None,
-        depth: int | None = None,
-        heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        norm: Norm = "pre",
-        activation: Activation = "gelu",
         positions: PositionChoice = "sinusoidal",
         causal: bool = False,
         pool: Pool = "mean",
         registers: int = 0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
         edges: EdgeMode = "ignore",
         guided: Sequence[str] = (),
         averaged: Sequence[str] = (),
-        gradient_checkpointing: Checkpointing = False,
+        **sizes: Unpack[TransformerOptions],
     ):
         super().__init__()
-        width, depth, heads = _dimensions(size, width, depth, heads)
+        width, depth, heads = dimensions(filled(TransformerOptions, sizes))
         for name, value, choice in [("pool", pool, Pool), ("positions", positions, PositionChoice)]:
             if value not in get_args(choice):
                 allowed = ", ".join(get_args(choice))
@@ -128,18 +100,13 @@ class TransformerEncoder(Encoder):
             width=width,
             depth=depth,
             heads=heads,
-            mlp_ratio=mlp_ratio,
-            norm=norm,
-            activation=activation,
             rotary_axes=spec.axes if positions == "rotary" else 0,
             causal=causal,
-            dropout=dropout,
-            drop_path=drop_path,
             edges=edges,
             guided=_kinds("guided", guided, spec),
             edge_kinds=max(spec.edge_kinds, 1) + (self.extra > 0),
             edge_features=spec.edge_features,
-            gradient_checkpointing=gradient_checkpointing,
+            **taken(BlockOptions, sizes),
         )
 
     def embed(self, tokens: Tokens) -> Encoded:
@@ -244,19 +211,3 @@ def _kinds(option: str, names: Sequence[str], spec: TokenSpec) -> tuple[int, ...
                 f"{option}: the stream's tokens have no kind {name!r}.{nearest(name, spec.kinds)}"
             )
     return tuple(spec.kinds.index(name) for name in names)
-
-
-def _dimensions(
-    size: str | None, width: int | None, depth: int | None, heads: int | None
-) -> tuple[int, int, int]:
-    names = ", ".join(SIZES)
-    if size is not None:
-        if size not in SIZES:
-            raise ValueError(f"size must be one of {names}, got {size!r}")
-        preset = SIZES[size]
-        chosen = width or preset[0]
-        own_heads = preset[2] if chosen == preset[0] else max(1, chosen // 64)
-        return chosen, preset[1] if depth is None else depth, heads or own_heads
-    if width is None or depth is None:
-        raise ValueError(f"give a size ({names}), or both width and depth")
-    return width, depth, heads or max(1, width // 64)
