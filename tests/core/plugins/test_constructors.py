@@ -1,7 +1,7 @@
 """No constructor of ours grows beyond what a reader can hold."""
 
 from polymodal.plugins.discovery import Plugins
-from polymodal.plugins.signature import read_signature
+from polymodal.plugins.signature import _read, read_signature
 
 MOST = 14
 CUT_NEXT = {  # still too many; what is mended leaves this list, and nothing joins it
@@ -37,3 +37,9 @@ def test_sizes_by_name_are_listed_with_what_they_stand_for():
     presets = read_signature("polymodal:TransformerEncoder").options["size"].presets
     assert presets["tiny"] == {"width": 192, "depth": 12, "heads": 3}
     assert presets["base"] == {"width": 768, "depth": 12, "heads": 12}
+
+
+def test_groups_are_read_without_importing_the_component():
+    for name, component in COMPONENTS.items():
+        if read_signature(component.target).groups:
+            assert _read(component.target) is not None, name
