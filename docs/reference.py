@@ -13,7 +13,7 @@ import shutil
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import typer
@@ -22,8 +22,7 @@ from pydantic import BaseModel
 import polymodal
 from polymodal import Config, Plugins
 from polymodal.commands.cli import app
-from polymodal.config.shape import _KINDS as PARTS
-from polymodal.config.shape import Slot
+from polymodal.config.shape import SECTION_KINDS, Slot
 from polymodal.plugins.registry import KINDS, Component, Plugin
 from polymodal.plugins.signature import Option, read_signature
 
@@ -96,20 +95,41 @@ def component_text(component: Component) -> str:
         f"## {component.name} ({component.kind}) {{ #{anchor(component)} }}\n",
         f"{without_arguments(signature.docstring)}\n",
     ]
-    if signature.options:
-        rows = [
-            [
-                f"`{option.name}`",
-                f"`{type_text(option)}`",
-                "required" if option.default is None else f"`{in_yaml(option.default)}`",
-                option.summary,
-            ]
-            for option in signature.options.values()
-        ]
-        parts.append(table(["option", "type", "default", "what it is"], rows))
-    else:
+    if not signature.options:
         parts.append("It has no options.\n")
+    if signature.own:
+        parts.append(option_table(signature.own.values()))
+    for group, summary in signature.groups.items():
+        options = [each for each in signature.options.values() if each.group == group]
+        parts += [f"{summary}\n", option_table(options)]
+        for option in options:
+            if option.presets:
+                parts += [f"What `{option.name}` stands for:\n", preset_table(option)]
     return "\n".join(parts)
+
+
+def option_table(options: Iterable[Option]) -> str:
+    """Return options with their types, defaults and meaning."""
+    rows = [
+        [
+            f"`{option.name}`",
+            f"`{type_text(option)}`",
+            "required" if option.default is None else f"`{in_yaml(option.default)}`",
+            option.summary,
+        ]
+        for option in options
+    ]
+    return table(["option", "type", "default", "what it is"], rows)
+
+
+def preset_table(option: Option) -> str:
+    """Return the values of other options that each value of this one stands for."""
+    names = list(dict.fromkeys(name for values in option.presets.values() for name in values))
+    rows = [
+        [f"`{option.name}: {value}`", *(str(values.get(name, "")) for name in names)]
+        for value, values in option.presets.items()
+    ]
+    return table(["written", *names], rows)
 
 
 def type_text(option: Option) -> str:
@@ -170,7 +190,7 @@ def key_row(model: type[BaseModel], name: str, written: str, comment: str) -> li
     field = model.model_fields[name]
     inner = next(_models(field.annotation), (None, False))[0]
     if not comment and inner is Slot:
-        kind = PARTS.get(name, "component")
+        kind = SECTION_KINDS.get(name, "component")
         comment = f"{kind}s by name"
     elif not comment and inner:
         comment = _summary(inner)

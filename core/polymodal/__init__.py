@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Score,
         Split,
     )
+    from polymodal.interfaces.groups import Default, Presets, filled, taken
     from polymodal.interfaces.method import Method, Tracker
     from polymodal.interfaces.model import Model
     from polymodal.interfaces.objective import Comparison, Loss, Objective, View
@@ -76,6 +77,17 @@ if TYPE_CHECKING:
     from polymodal.interfaces.teacher import Teacher
     from polymodal.interfaces.tokenizer import Reader, Tokenizer
     from polymodal.model.model import PretrainingModel, total_loss
+    from polymodal.nn.blocks import (
+        EPSILON,
+        Activation,
+        Block,
+        Maps,
+        Norm,
+        Point,
+        SelfAttention,
+        Surroundings,
+    )
+    from polymodal.nn.checkpointing import Checkpointing
     from polymodal.nn.frequencies import Frequencies
     from polymodal.nn.merging import (
         Merger,
@@ -90,27 +102,10 @@ if TYPE_CHECKING:
         windows,
     )
     from polymodal.nn.positions import Positions, Rotation
-    from polymodal.nn.renaming import rename_keys
-    from polymodal.nn.transformer import (
-        EPSILON,
-        Activation,
-        Block,
-        Checkpointing,
-        Maps,
-        Norm,
-        Point,
-        SelfAttention,
-        Surroundings,
-        Transformed,
-        Transformer,
-    )
-    from polymodal.nn.transformer_encoder import (
-        Pool,
-        PositionChoice,
-        SizeName,
-        Stem,
-        TransformerEncoder,
-    )
+    from polymodal.nn.sizes import BlockOptions, SizeName, TransformerOptions, dimensions
+    from polymodal.nn.stem import Stem
+    from polymodal.nn.transformer import Transformed, Transformer
+    from polymodal.nn.transformer_encoder import Pool, PositionChoice, TransformerEncoder
     from polymodal.packed.attention import attend, attention_maps
     from polymodal.packed.batch import Batch, Skipped
     from polymodal.packed.chaining import join_layouts
@@ -152,10 +147,11 @@ _ROOMS = {
         "FieldName FilePath FolderPath FromRun ModuleName Need ObjectiveName SourceName "
         "StreamInfo StreamName"
     ),
-    "interfaces.encoder": "NO_TAPS Encoder Fusion Taps",
+    "interfaces.encoder": "Encoder Fusion NO_TAPS Taps",
     "interfaces.evaluation": "Each Evaluation Features Predictions Probe Score Split",
-    "interfaces.model": "Model",
+    "interfaces.groups": "Default Presets filled taken",
     "interfaces.method": "Method Tracker",
+    "interfaces.model": "Model",
     "interfaces.objective": "Comparison Loss Objective View",
     "interfaces.parts": (
         "Candidates Corrupted Head Hidden Hiding Part Pooler Replacing Target Unembed count_of"
@@ -165,25 +161,25 @@ _ROOMS = {
     "interfaces.teacher": "Teacher",
     "interfaces.tokenizer": "Reader Tokenizer",
     "model.model": "PretrainingModel total_loss",
+    "nn.blocks": "Activation Block EPSILON Maps Norm Point SelfAttention Surroundings",
+    "nn.checkpointing": "Checkpointing",
     "nn.frequencies": "Frequencies",
     "nn.merging": (
         "Merger MergingEncoder adjacent_pairs bipartite_pairs closest_pairs planned rejoined "
         "unit window_targets windows"
     ),
     "nn.positions": "Positions Rotation",
-    "nn.renaming": "rename_keys",
-    "nn.transformer": (
-        "EPSILON Activation Block Checkpointing Maps Norm Point SelfAttention Surroundings "
-        "Transformed Transformer"
-    ),
-    "nn.transformer_encoder": "Pool PositionChoice SizeName Stem TransformerEncoder",
-    "packed.chaining": "join_layouts",
+    "nn.sizes": "BlockOptions SizeName TransformerOptions dimensions",
+    "nn.stem": "Stem",
+    "nn.transformer": "Transformed Transformer",
+    "nn.transformer_encoder": "Pool PositionChoice TransformerEncoder",
     "packed.attention": "attend attention_maps",
     "packed.batch": "Batch Skipped",
+    "packed.chaining": "join_layouts",
+    "packed.choice": "Choice Rounding by_score check_ratio choose hidden_counts hideable put_last",
     "packed.layout": "Layout ranges",
     "packed.noise": "hash_words mix",
     "packed.spec": "TokenSpec",
-    "packed.choice": "Choice Rounding by_score check_ratio choose hidden_counts hideable put_last",
     "packed.tokens": "Encoded Tokens segment_mean",
     "plugins.containment": "contained",
     "plugins.discovery": "Plugins installed",
@@ -195,24 +191,24 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "ConfigError", "DataError", "PluginError", "PolymodalError", "UnreadableError", "hookimpl",
-    "Activation", "Asking", "Batch", "Block", "Candidates", "Checkpointing", "Choice",
-    "Comparison", "Config", "Corrupted", "EPSILON", "Each", "Encoded", "Encoder", "Evaluation",
-    "Features", "FieldName", "FilePath", "FolderPath", "Frequencies", "FromRun", "Fusion",
-    "Head", "Hidden", "Hiding", "Layout", "Loss", "Maps", "Merger", "MergingEncoder", "Method",
-    "Model", "ModuleName", "NO_TAPS", "Need", "Norm", "Objective", "ObjectiveName", "Part",
-    "Phase", "Phased", "Plugins", "Point", "Pool", "Pooler", "PositionChoice", "Positions",
-    "Predicted", "Predicting", "Predictions", "PretrainingModel", "Probe", "Reader", "Registry",
-    "Replacing", "Representing", "Rotation", "Rounding", "Run", "Sample", "Score", "Scoring",
-    "SelfAttention", "Sharing", "SizeName", "Skipped", "Source", "SourceName", "Split", "Stem",
-    "Step", "StreamInfo", "StreamName", "Surroundings", "Taps", "Target", "Teacher",
-    "TokenSpec", "Tokenizer", "Tokens", "Tracker", "Transformed", "Transformer",
-    "TransformerEncoder", "Unembed", "View", "adjacent_pairs", "attend", "attention_maps",
-    "bipartite_pairs", "by_score", "check_growth", "check_ratio", "choose", "closest_pairs",
-    "contained", "cosine", "count_of", "find_files", "find_folder", "gather_rows", "hash_words",
-    "hidden_counts", "hideable", "installed", "join_layouts", "load", "mix", "nearest",
-    "planned", "put_last", "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined",
-    "rename_keys", "segment_mean", "sum_over_ranks", "total_loss", "unit", "window_targets",
-    "windows", "world_size",
+    "Activation", "Asking", "Batch", "Block", "BlockOptions", "Candidates", "Checkpointing",
+    "Choice", "Comparison", "Config", "Corrupted", "Default", "EPSILON", "Each", "Encoded",
+    "Encoder", "Evaluation", "Features", "FieldName", "FilePath", "FolderPath", "Frequencies",
+    "FromRun", "Fusion", "Head", "Hidden", "Hiding", "Layout", "Loss", "Maps", "Merger",
+    "MergingEncoder", "Method", "Model", "ModuleName", "NO_TAPS", "Need", "Norm", "Objective",
+    "ObjectiveName", "Part", "Phase", "Phased", "Plugins", "Point", "Pool", "Pooler",
+    "PositionChoice", "Positions", "Predicted", "Predicting", "Predictions", "Presets",
+    "PretrainingModel", "Probe", "Reader", "Registry", "Replacing", "Representing", "Rotation",
+    "Rounding", "Run", "Sample", "Score", "Scoring", "SelfAttention", "Sharing", "SizeName",
+    "Skipped", "Source", "SourceName", "Split", "Stem", "Step", "StreamInfo", "StreamName",
+    "Surroundings", "Taps", "Target", "Teacher", "TokenSpec", "Tokenizer", "Tokens", "Tracker",
+    "Transformed", "Transformer", "TransformerEncoder", "TransformerOptions", "Unembed", "View",
+    "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "by_score", "check_growth",
+    "check_ratio", "choose", "closest_pairs", "contained", "cosine", "count_of", "dimensions",
+    "filled", "find_files", "find_folder", "gather_rows", "hash_words", "hidden_counts",
+    "hideable", "installed", "join_layouts", "load", "mix", "nearest", "planned", "put_last",
+    "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined", "segment_mean",
+    "sum_over_ranks", "taken", "total_loss", "unit", "window_targets", "windows", "world_size",
 ]  # fmt: skip
 
 

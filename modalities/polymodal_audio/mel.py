@@ -2,19 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from polymodal import Layout, Tokenizer, Tokens, TokenSpec, ranges
+from polymodal import Default, Layout, Tokenizer, Tokens, TokenSpec, filled, ranges
 from polymodal_audio.framing import check_waveform, cropped, frame_count, framed, longer, shrunk
 from polymodal_audio.sound import Waveform
 from polymodal_audio.spectrogram import decibels, filter_bank, mel_power, within_top
 
 HIDDEN_FRAMES, HIDDEN_BANDS = "hidden_frames", "hidden_bands"
+
+
+class MaskOptions(TypedDict, total=False):
+    """What of a spectrogram is hidden when training (SpecAugment: Park et al., 2019, section 2).
+
+    Args:
+        time_masks: how many stretches of time to hide; hidden levels become `mean`.
+        time_width: the most frames one of them takes, and never more than the sound has.
+        frequency_masks: how many ranges of bands to hide.
+        frequency_width: the most bands one of them takes.
+    """
+
+    time_masks: Annotated[int, Default(0)]
+    time_width: Annotated[int, Default(0)]
+    frequency_masks: Annotated[int, Default(0)]
+    frequency_width: Annotated[int, Default(0)]
 
 
 class MelPatches(Tokenizer):
@@ -44,12 +60,8 @@ class MelPatches(Tokenizer):
             floor of -100 dB.
         mean: subtracted from the level in dB.
         std: the level is divided by it.
-        time_masks: how many stretches of time to hide when training (SpecAugment, Park et al.,
-            2019, section 2; hidden levels become `mean`).
-        time_width: the most frames one of them takes, and never more than the sound has.
-        frequency_masks: how many ranges of bands to hide when training.
-        frequency_width: the most bands one of them takes.
         on_device: compute the spectrogram on the training device.
+        masks: what is hidden when training; see `MaskOptions`.
     """
 
     reader: ClassVar[str | None] = "audio.sound"
@@ -69,11 +81,8 @@ class MelPatches(Tokenizer):
         top_db: float | None = 80.0,
         mean: float = -30.0,
         std: float = 20.0,
-        time_masks: int = 0,
-        time_width: int = 0,
-        frequency_masks: int = 0,
-        frequency_width: int = 0,
         on_device: bool = False,
+        **masks: Unpack[MaskOptions],
     ):
         for name, value in {"rate": rate, "n_fft": n_fft, "hop": hop, "n_mels": n_mels}.items():
             if value < 1:
@@ -92,10 +101,14 @@ class MelPatches(Tokenizer):
             raise ValueError(f"top_db must be above 0, got {top_db}")
         if std <= 0:
             raise ValueError(f"std must be above 0, got {std}")
-        if min(time_masks, time_width, frequency_masks, frequency_width) < 0:
+        hiding = filled(MaskOptions, masks)
+        self.time_masks, self.time_width = hiding["time_masks"], hiding["time_width"]
+        self.frequency_masks = hiding["frequency_masks"]
+        self.frequency_width = hiding["frequency_width"]
+        if min(self.time_masks, self.time_width, self.frequency_masks, self.frequency_width) < 0:
             raise ValueError("numbers and widths of masks must not be negative")
-        if frequency_width > n_mels:
-            raise ValueError(f"frequency_width is {frequency_width}, but n_mels is {n_mels}")
+        if self.frequency_width > n_mels:
+            raise ValueError(f"frequency_width is {self.frequency_width}, but n_mels is {n_mels}")
         filter_bank(rate, n_fft, n_mels, f_min, f_max)  # refuses empty bands now
         self.rate, self.n_fft, self.hop, self.n_mels = rate, n_fft, hop, n_mels
         self.f_min, self.f_max = f_min, f_max
@@ -103,8 +116,6 @@ class MelPatches(Tokenizer):
         self.crop = crop
         self.patch = (int(patch[0]), int(patch[1]))
         self.top_db, self.mean, self.std = top_db, mean, std
-        self.time_masks, self.time_width = time_masks, time_width
-        self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
         self.on_device = on_device
 
     @property

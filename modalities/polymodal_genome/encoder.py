@@ -1,26 +1,23 @@
 """A transformer over bases or k-mers, blind to the strand if asked (Zhou et al., 2022)."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Unpack
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polymodal import (
     NO_TAPS,
-    Activation,
-    Checkpointing,
     Encoded,
     Encoder,
     FromRun,
-    Norm,
     Pool,
     PositionChoice,
-    SizeName,
     Taps,
     Tokens,
     TokenSpec,
     TransformerEncoder,
+    TransformerOptions,
 )
 from polymodal_genome.spec import GenomeSpec, reverse_complement_ids
 
@@ -37,21 +34,12 @@ class GenomeTransformer(Encoder):
     Args:
         spec: what the tokens are like; the other strand needs those of `genome.bases` or
             `genome.kmers`.
-        size: width, depth and heads by name, as in `TransformerEncoder`.
-        width: instead of the size's.
-        depth: instead of the size's.
-        heads: instead of the size's.
-        mlp_ratio: hidden width of the perceptrons, in widths.
-        norm: "pre" or "post".
-        activation: "gelu" or "swiglu".
         positions: "rotary", which tells distances alone, or as in `TransformerEncoder`.
         causal: no token sees a later one of its segment.
         pool: "mean" over content, a "class" token, or the "first" or "last" token.
         registers: further tokens that live inside the trunk.
-        dropout: of attention weights and branches.
-        drop_path: share of segments that skip a branch, at the last block.
-        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
         reverse_complement: "average" pools over both strands, "none" over the one given.
+        sizes: how large it is, and how its blocks are made; see `TransformerOptions`.
 
     Raises:
         ValueError: both strands with learned pieces, whose complements are no ids, or with causal
@@ -62,21 +50,12 @@ class GenomeTransformer(Encoder):
         self,
         spec: FromRun[TokenSpec],
         *,
-        size: SizeName | None = None,
-        width: int | None = None,
-        depth: int | None = None,
-        heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        norm: Norm = "pre",
-        activation: Activation = "gelu",
         positions: PositionChoice = "rotary",
         causal: bool = False,
         pool: Pool = "mean",
         registers: int = 0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        gradient_checkpointing: Checkpointing = False,
         reverse_complement: Literal["none", "average"] = "none",
+        **sizes: Unpack[TransformerOptions],
     ):
         super().__init__()
         self.both: GenomeSpec | None = None
@@ -94,20 +73,11 @@ class GenomeTransformer(Encoder):
             self.both = spec
         self.strand = TransformerEncoder(
             spec,
-            size=size,
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_ratio=mlp_ratio,
-            norm=norm,
-            activation=activation,
             positions=positions,
             causal=causal,
             pool=pool,
             registers=registers,
-            dropout=dropout,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
+            **sizes,
         )
         self.width = self.strand.width
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from polymodal import DataError, read_npz
+from polymodal import DataError, Default, read_npz
 from polymodal_graph.edge_list import EdgeListSource
 from polymodal_graph.graph import Graph, missing_reverse
 from polymodal_graph.tables import is_number, read_table
@@ -173,28 +173,48 @@ def grown_parts(
     return found
 
 
+class TableOptions(TypedDict, total=False):
+    """How the columns of a CSV edge list and its node table are called.
+
+    Args:
+        source: column of the edge list: where an edge starts.
+        target: column of the edge list: where it ends.
+        node: column of the node table: the name that edges use.
+        features: columns of the node table; None: all that hold numbers but the others named here.
+        label: column of the node table: what is known of a node.
+        split: column of the node table: the split a node is in.
+    """
+
+    source: Annotated[str, Default("source")]
+    target: Annotated[str, Default("target")]
+    node: Annotated[str, Default("node")]
+    features: Annotated[list[str] | None, Default(None)]
+    label: Annotated[str, Default("label")]
+    split: Annotated[str, Default("split")]
+
+
 @dataclass(frozen=True)
 class LargeGraphFile:
     """Where a large graph is read from: an `.npz` file, or a CSV edge list with a node table.
 
     An `.npz` file (no pickles) has edge_index [2, edge]; x [node, feature], or its non-zero
     places x_row, x_col (and x_value, else 1) with x_shape; and may have y [node], train_mask,
-    val_mask and test_mask [node]; one that unpacks to more than `max_bytes` is refused. The other
-    attributes are about tables; see the sources.
+    val_mask and test_mask [node]; one that unpacks to more than `max_bytes` is refused. The
+    attributes from `source` on are those of `TableOptions`.
 
     Raises:
         ValueError: a node table beside an `.npz` file.
     """
 
     path: str
-    nodes: str | None = None
-    undirected: bool = False
-    source: str = "source"
-    target: str = "target"
-    node: str = "node"
-    features: Sequence[str] | None = None
-    label: str = "label"
-    split: str = "split"
+    nodes: str | None
+    undirected: bool
+    source: str
+    target: str
+    node: str
+    features: Sequence[str] | None
+    label: str
+    split: str
     max_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Int
 
-from polymodal import FilePath, Sample, Source
-from polymodal_graph.large import LargeGraph, LargeGraphFile, check_held, with_edges
+from polymodal import FilePath, Sample, Source, filled
+from polymodal_graph.large import LargeGraph, LargeGraphFile, TableOptions, check_held, with_edges
 from polymodal_graph.sampling import NeighbourSampler
 from polymodal_graph.tables import label_of
 
@@ -37,12 +37,7 @@ class NeighbourhoodSource(Source):
             names them, to be predicted.
         test_edges: the same, further ones.
         seed: of what is drawn.
-        source: column of a CSV edge list.
-        target: column of a CSV edge list.
-        node: column of the node table: the name that edges use.
-        features: columns of the node table; None: all that hold numbers but the others named here.
-        label: column of the node table: what `label` becomes.
-        split: column of the node table: what `split` becomes.
+        columns: how the columns of tables are called; see `TableOptions`.
     """
 
     def __init__(
@@ -57,12 +52,7 @@ class NeighbourhoodSource(Source):
         validation_edges: float = 0.0,
         test_edges: float = 0.0,
         seed: int = 0,
-        source: str = "source",
-        target: str = "target",
-        node: str = "node",
-        features: list[str] | None = None,
-        label: str = "label",
-        split: str = "split",
+        **columns: Unpack[TableOptions],
     ):
         fanouts = [10, 5] if fanouts is None else fanouts
         if not fanouts or any(fanout == 0 or fanout < -1 for fanout in fanouts):
@@ -71,9 +61,7 @@ class NeighbourhoodSource(Source):
             raise ValueError(f"subgraph must be induced or sampled, got {subgraph!r}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
-        self.file = LargeGraphFile(
-            path, nodes, undirected, source, target, node, features, label, split
-        )
+        self.file = LargeGraphFile(path, nodes, undirected, **filled(TableOptions, columns))
         check_held(validation_edges, test_edges)
         self.held = (validation_edges, test_edges)
         self.fanouts = tuple(fanouts)

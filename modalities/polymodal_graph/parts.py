@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from jaxtyping import Int
 
-from polymodal import DataError, FilePath, Sample, Source
+from polymodal import DataError, FilePath, Sample, Source, filled
 from polymodal_graph.large import (
     PART_FIELDS,
     LargeGraph,
     LargeGraphFile,
+    TableOptions,
     check_held,
     grown_parts,
 )
@@ -35,12 +36,7 @@ class PartSource(Source):
         validation_edges: share of the edges to hold out, both directions together.
         test_edges: the same, further ones.
         seed: of the parts, and of what is held out.
-        source: column of a CSV edge list.
-        target: column of a CSV edge list.
-        node: column of the node table: the name that edges use.
-        features: columns of the node table; None: all that hold numbers but the others named here.
-        label: column of the node table: what `labels` holds.
-        split: column of the node table: what `splits` holds.
+        columns: how the columns of tables are called; see `TableOptions`.
     """
 
     def __init__(
@@ -53,21 +49,14 @@ class PartSource(Source):
         validation_edges: float = 0.0,
         test_edges: float = 0.0,
         seed: int = 0,
-        source: str = "source",
-        target: str = "target",
-        node: str = "node",
-        features: list[str] | None = None,
-        label: str = "label",
-        split: str = "split",
+        **columns: Unpack[TableOptions],
     ):
         if parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
         check_held(validation_edges, test_edges)
-        self.file = LargeGraphFile(
-            path, nodes, undirected, source, target, node, features, label, split
-        )
+        self.file = LargeGraphFile(path, nodes, undirected, **filled(TableOptions, columns))
         self.parts = parts
         self.held = (validation_edges, test_edges)
         self.seed = seed

@@ -1,8 +1,8 @@
 """The packed transformer over the nodes of a graph, attention biased by its edges."""
 
-from typing import Literal
+from typing import Literal, Unpack
 
-from polymodal import Checkpointing, FromRun, SizeName, TokenSpec, TransformerEncoder
+from polymodal import FromRun, TokenSpec, TransformerEncoder, TransformerOptions
 
 
 class GraphTransformer(TransformerEncoder):
@@ -11,42 +11,30 @@ class GraphTransformer(TransformerEncoder):
     Every node sees every node of its graph, with a bias where there is an edge, by the edge's kind
     and values (after Ying et al., Graphormer, 2021); with `edges: restrict` it sees its neighbours
     alone. The core's encoder with the defaults a graph wants: the numbers of nodes mean
-    nothing, so no positions are added. See `polymodal.transformer_encoder.TransformerEncoder` for
-    the options.
+    nothing, so no positions are added.
+
+    Args:
+        spec: what the tokens are like.
+        pool: "mean" over the nodes, a "class" token, or the "first" or "last" node.
+        registers: further tokens that live inside the trunk, joined to every node.
+        edges: "bias" attention where there is an edge, "restrict" it to edges, or "ignore" them.
+        sizes: how large it is, and how its blocks are made; see `TransformerOptions`.
     """
 
     def __init__(
         self,
         spec: FromRun[TokenSpec],
         *,
-        size: SizeName | None = None,
-        width: int | None = None,
-        depth: int | None = None,
-        heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        norm: Literal["pre", "post"] = "pre",
-        activation: Literal["gelu", "swiglu"] = "gelu",
         pool: Literal["mean", "class", "first", "last"] = "mean",
         registers: int = 0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
         edges: Literal["bias", "restrict", "ignore"] = "bias",
-        gradient_checkpointing: Checkpointing = False,
+        **sizes: Unpack[TransformerOptions],
     ):
         super().__init__(
             spec,
-            size=size,
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_ratio=mlp_ratio,
-            norm=norm,
-            activation=activation,
             positions="none",
             pool=pool,
             registers=registers,
-            dropout=dropout,
-            drop_path=drop_path,
             edges=edges,
-            gradient_checkpointing=gradient_checkpointing,
+            **sizes,
         )

@@ -1,24 +1,23 @@
 """The packed transformer over tubelets, with joint or divided space-time attention."""
 
-from typing import Literal
+from typing import Literal, Unpack
 
 from torch import nn
 
 from polymodal import (
     NO_TAPS,
-    Activation,
     Block,
-    Checkpointing,
     Encoded,
     Encoder,
     FromRun,
     Pool,
     PositionChoice,
-    SizeName,
     Taps,
     Tokens,
     TokenSpec,
     TransformerEncoder,
+    TransformerOptions,
+    filled,
 )
 from polymodal_video.space_time import SpaceTimeBlock
 
@@ -36,18 +35,10 @@ class VideoTransformer(Encoder):
     Args:
         spec: what the tubelets are like.
         attention: "joint" or "divided".
-        size: width, depth and heads by name, as of `vision.vit`.
-        width: instead of the size's.
-        depth: instead of the size's.
-        heads: instead of the size's.
-        mlp_ratio: hidden width of the perceptrons, in widths.
-        activation: "gelu" or "swiglu".
         positions: "sinusoidal" or "learned" are added in the stem, "rotary" turns queries and keys.
         pool: "mean"; with joint attention also "class", "first" or "last".
         registers: further tokens inside the trunk; joint attention only.
-        dropout: of attention weights and branches.
-        drop_path: share of segments that skip a branch, at the last block.
-        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
+        sizes: how large it is, and how its blocks are made; see `TransformerOptions`.
 
     Raises:
         ValueError: tokens without three bounded axes, or options that contradict each other.
@@ -58,18 +49,10 @@ class VideoTransformer(Encoder):
         spec: FromRun[TokenSpec],
         *,
         attention: SpaceTime = "joint",
-        size: SizeName | None = None,
-        width: int | None = None,
-        depth: int | None = None,
-        heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        activation: Activation = "gelu",
         positions: PositionChoice = "sinusoidal",
         pool: Pool = "mean",
         registers: int = 0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        gradient_checkpointing: Checkpointing = False,
+        **sizes: Unpack[TransformerOptions],
     ):
         super().__init__()
         if spec.axes != 3:
@@ -79,18 +62,10 @@ class VideoTransformer(Encoder):
             )
         self.encoder = TransformerEncoder(
             spec,
-            size=size,
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_ratio=mlp_ratio,
-            activation=activation,
             positions=positions,
             pool=pool,
             registers=registers,
-            dropout=dropout,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
+            **sizes,
         )
         self.width = self.encoder.width
         self.attention = attention
@@ -100,12 +75,15 @@ class VideoTransformer(Encoder):
                     "divided attention has no class token and no registers, which lie at no place "
                     'and no time: use pool "mean" and registers 0, or joint attention'
                 )
+            made = filled(TransformerOptions, sizes)
+            if made["norm"] != "pre":
+                raise ValueError("norm must be pre with divided attention, as in its paper")
             if spec.extent is None:
                 raise ValueError("divided attention needs positions with a known bound")
             trunk = self.encoder.trunk
             trunk.blocks = nn.ModuleList(
                 SpaceTimeBlock(
-                    block, heads=block.attention.heads, dropout=dropout, extent=spec.extent
+                    block, heads=block.attention.heads, dropout=made["dropout"], extent=spec.extent
                 )
                 for block in trunk.blocks
                 if isinstance(block, Block)

@@ -2,14 +2,31 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
-from polymodal import DataError
+from polymodal import DataError, Default, FieldName, Split
 
 Part = tuple[np.ndarray, np.ndarray]  # rows to fit on, rows to score
+
+
+class FitOptions(TypedDict, total=False):
+    """Which rows are fitted on, and which are scored.
+
+    Args:
+        fit_on: split to fit on.
+        split: split to score.
+        folds: cross-validate over all splits joined, instead of fit_on and split; all rows'
+            answers are scored together.
+        group: field whose equal values stay in one fold.
+    """
+
+    fit_on: Annotated[Split, Default("train")]
+    split: Annotated[Split, Default("validation")]
+    folds: Annotated[int | None, Default(None)]
+    group: Annotated[FieldName | None, Default(None)]
 
 
 def check_folds(folds: int | None, group: str | None) -> None:

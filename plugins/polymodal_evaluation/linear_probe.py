@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -23,8 +23,9 @@ from polymodal import (
     SourceName,
     Split,
     StreamName,
+    filled,
 )
-from polymodal_evaluation.folds import check_folds, fold_parts
+from polymodal_evaluation.folds import FitOptions, check_folds, fold_parts
 from polymodal_evaluation.rows import SPLITS, Labelled, class_names, labelled, majority_share
 
 Metric = Literal["accuracy", "macro_f1", "auc"]
@@ -44,11 +45,6 @@ class LinearProbe(Evaluation):
         metric: accuracy; macro_f1: F1 averaged over classes; auc: area under the ROC curve, the
             mean over classes of each against the rest.
         objective: its projection of the vectors, instead of the encoder's own.
-        fit_on: split to fit on.
-        split: split to score.
-        folds: cross-validate over all splits joined, instead of fit_on and split. Accuracy and F1
-            are those of all rows' answers together, auc is the mean over folds.
-        group: field whose equal values stay in one fold.
         each: what is labelled: samples, or their tokens, whose label is an entry of the field.
         split_by: field that says the split of each row, instead of the source's own: of nodes that
             are tokens of one graph, say.
@@ -57,6 +53,8 @@ class LinearProbe(Evaluation):
         draws: how many times; the score is their mean.
         penalty_inverse: scikit-learn's C; smaller is smoother.
         max_iterations: the solver stops there, whether it has converged or not.
+        fitting: which rows are fitted on and scored; see `FitOptions`. Over folds, auc is the mean
+            of theirs.
 
     Raises:
         ValueError: fewer than 2 folds, a group without folds, folds beside shots, a number that
@@ -71,19 +69,17 @@ class LinearProbe(Evaluation):
         *,
         metric: Literal["accuracy", "macro_f1", "auc"] = "accuracy",
         objective: ObjectiveName | None = None,
-        fit_on: Split = "train",
-        split: Split = "validation",
-        folds: int | None = None,
-        group: FieldName | None = None,
         each: Each = "sample",
         split_by: FieldName | None = None,
         shots: int | None = None,
         draws: int = 5,
         penalty_inverse: float = 1.0,
         max_iterations: int = 2000,
+        **fitting: Unpack[FitOptions],
     ):
-        check_folds(folds, group)
-        if folds is not None and shots is not None:
+        rows = filled(FitOptions, fitting)
+        check_folds(rows["folds"], rows["group"])
+        if rows["folds"] is not None and shots is not None:
             raise ValueError("give folds or shots, not both")
         if draws < 1 or (shots is not None and shots < 1):
             raise ValueError(f"shots and draws must be at least 1, got {shots} and {draws}")
@@ -96,10 +92,8 @@ class LinearProbe(Evaluation):
         self.label = label
         self.metric: Metric = metric
         self.objective = objective
-        self.fit_on: Split = fit_on
-        self.split: Split = split
-        self.folds = folds
-        self.group = group
+        self.fit_on, self.split = rows["fit_on"], rows["split"]
+        self.folds, self.group = rows["folds"], rows["group"]
         self.each: Each = each
         self.split_by = split_by
         self.shots = shots

@@ -1,7 +1,7 @@
 """Linear regression: a number read off frozen vectors by ridge regression."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
@@ -19,8 +19,9 @@ from polymodal import (
     SourceName,
     Split,
     StreamName,
+    filled,
 )
-from polymodal_evaluation.folds import check_folds, fold_parts
+from polymodal_evaluation.folds import FitOptions, check_folds, fold_parts
 from polymodal_evaluation.rows import SPLITS, Labelled, labelled
 
 PENALTIES = tuple(10.0**power for power in range(-3, 6))  # tried by leave-one-out on fitted rows
@@ -40,11 +41,7 @@ class LinearRegression(Evaluation):
         metric: r2: share of the variance explained; rmse: root of the mean squared error, in the
             field's unit, lower is better.
         objective: its projection of the vectors, instead of the encoder's own.
-        fit_on: split to fit on.
-        split: split to score.
-        folds: cross-validate over all splits joined, instead of fit_on and split; all rows'
-            answers are scored together.
-        group: field whose equal values stay in one fold.
+        fitting: which rows are fitted on and scored; see `FitOptions`.
     """
 
     def __init__(
@@ -55,21 +52,17 @@ class LinearRegression(Evaluation):
         *,
         metric: Literal["r2", "rmse"] = "r2",
         objective: ObjectiveName | None = None,
-        fit_on: Split = "train",
-        split: Split = "validation",
-        folds: int | None = None,
-        group: FieldName | None = None,
+        **fitting: Unpack[FitOptions],
     ):
-        check_folds(folds, group)
+        rows = filled(FitOptions, fitting)
+        check_folds(rows["folds"], rows["group"])
         self.stream = stream
         self.source = source
         self.label = label
         self.metric: Literal["r2", "rmse"] = metric
         self.objective = objective
-        self.fit_on: Split = fit_on
-        self.split: Split = split
-        self.folds = folds
-        self.group = group
+        self.fit_on, self.split = rows["fit_on"], rows["split"]
+        self.folds, self.group = rows["folds"], rows["group"]
 
     def needs(self) -> Mapping[str, Need]:
         """Return that any tokens will do."""

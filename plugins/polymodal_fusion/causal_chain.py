@@ -1,10 +1,11 @@
 """Causal chain: the tokens of several streams as one sequence, each seeing those before it."""
 
 from collections.abc import Mapping
+from typing import Unpack
 
 from polymodal import (
     NO_TAPS,
-    Checkpointing,
+    BlockOptions,
     Encoded,
     FromRun,
     Fusion,
@@ -32,12 +33,9 @@ class CausalChain(Fusion):
         streams: in the order of the sequence; all, by name, unless given.
         depth: how many blocks.
         heads: of attention; chosen by the width unless given.
-        mlp_ratio: hidden width of the blocks' perceptrons, in widths.
         pool: number of the block after which vectors are pooled; -1 is the last one, depth // 2
             unless given.
-        dropout: in the blocks.
-        drop_path: chance of leaving out the last block's branches.
-        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
+        blocks: how they are made; see `BlockOptions`.
 
     Raises:
         ValueError: unknown or repeated streams, streams of several widths, an encoder that is not
@@ -53,11 +51,8 @@ class CausalChain(Fusion):
         streams: list[StreamName] | None = None,
         depth: int = 2,
         heads: int | None = None,
-        mlp_ratio: float = 4.0,
         pool: int | None = None,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        gradient_checkpointing: Checkpointing = False,
+        **blocks: Unpack[BlockOptions],
     ):
         super().__init__()
         self.streams = tuple(sorted(info) if streams is None else streams)
@@ -75,11 +70,8 @@ class CausalChain(Fusion):
             width=self.width,
             depth=depth,
             heads=default_heads(self.width) if heads is None else heads,
-            mlp_ratio=mlp_ratio,
             causal=True,
-            dropout=dropout,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
+            **blocks,
         )
 
     def needs(self) -> Mapping[str, Need]:

@@ -1,13 +1,13 @@
 """Cross-attention fusion: each stream keeps its own tokens and attends to the others'."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Unpack
 
 from torch import nn
 
 from polymodal import (
     NO_TAPS,
-    Checkpointing,
+    BlockOptions,
     Encoded,
     FromRun,
     Fusion,
@@ -36,10 +36,7 @@ class CrossAttention(Fusion):
         width: of the fused vectors; the first stream's unless given.
         depth: how many blocks for each reading stream.
         heads: of attention; chosen by the width unless given.
-        mlp_ratio: hidden width of the blocks' perceptrons, in widths.
-        dropout: in the blocks.
-        drop_path: chance of leaving out the last block's branches.
-        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
+        blocks: how they are made; see `BlockOptions`.
 
     Raises:
         ValueError: fewer than two streams, unknown ones, or `reading` others.
@@ -55,10 +52,7 @@ class CrossAttention(Fusion):
         width: int | None = None,
         depth: int = 2,
         heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
-        gradient_checkpointing: Checkpointing = False,
+        **blocks: Unpack[BlockOptions],
     ):
         super().__init__()
         check_streams(info, streams)
@@ -72,18 +66,15 @@ class CrossAttention(Fusion):
             nn.Sequential(nn.Linear(info[name].width, self.width), nn.LayerNorm(self.width))
             for name in streams
         )
-        rounds, blocks = (depth, 1) if memory == "updated" else (1, depth)
+        rounds, each = (depth, 1) if memory == "updated" else (1, depth)
         # Round after round, one for each reading stream.
         self.transformers = nn.ModuleList(
             Transformer(
                 width=self.width,
-                depth=blocks,
+                depth=each,
                 heads=default_heads(self.width) if heads is None else heads,
-                mlp_ratio=mlp_ratio,
                 cross_width=self.width,
-                dropout=dropout,
-                drop_path=drop_path,
-                gradient_checkpointing=gradient_checkpointing,
+                **blocks,
             )
             for _ in range(rounds * len(self.reading))
         )

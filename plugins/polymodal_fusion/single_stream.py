@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from polymodal import (
     EPSILON,
     NO_TAPS,
-    Checkpointing,
+    BlockOptions,
     Encoded,
     FromRun,
     Fusion,
     Layout,
     Need,
-    Norm,
     StreamInfo,
     StreamName,
     Taps,
     Transformer,
+    filled,
 )
 from polymodal_fusion.parts import bare, check_parts, check_streams, default_heads
 
@@ -38,16 +38,12 @@ class SingleStream(Fusion):
         width: of the fused vectors; the first stream's unless given.
         depth: how many blocks.
         heads: of attention; chosen by the width unless given.
-        mlp_ratio: hidden width of the blocks' perceptrons, in widths.
-        norm: of the blocks, "pre" or "post" (BERT, UNITER).
         entering: how vectors enter, "projected", normalised and then marked; or "summed" with
             their mark, then normalised and dropped out, as BERT does with its embeddings: for
             encoders of the fusion's width that are little more than stems (UNITER, section 3.1).
         pool: streams and joint tokens by their "mean", or by their "first" token ([CLS]).
-        dropout: in the blocks, and of what enters "summed".
-        drop_path: chance of leaving out the last block's branches.
         joint: a name under which the chained tokens come back too, one segment a sample.
-        gradient_checkpointing: work blocks out again in the backward pass; see `Transformer`.
+        blocks: how they are made; see `BlockOptions`. Dropout is also of what enters "summed".
 
     Raises:
         ValueError: fewer than two streams, unknown ones, a `joint` name that a stream has, or
@@ -62,14 +58,10 @@ class SingleStream(Fusion):
         width: int | None = None,
         depth: int = 2,
         heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        norm: Norm = "pre",
         entering: Literal["projected", "summed"] = "projected",
         pool: Literal["mean", "first"] = "mean",
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
         joint: str | None = None,
-        gradient_checkpointing: Checkpointing = False,
+        **blocks: Unpack[BlockOptions],
     ):
         super().__init__()
         check_streams(info, streams)
@@ -91,6 +83,7 @@ class SingleStream(Fusion):
             else nn.Identity()
             for width in widths
         )
+        dropout = filled(BlockOptions, blocks)["dropout"]
         self.marked = nn.ModuleList(
             nn.Identity()
             if entering == "projected"
@@ -102,11 +95,7 @@ class SingleStream(Fusion):
             width=self.width,
             depth=depth,
             heads=default_heads(self.width) if heads is None else heads,
-            mlp_ratio=mlp_ratio,
-            norm=norm,
-            dropout=dropout,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
+            **blocks,
         )
 
     def needs(self) -> Mapping[str, Need]:

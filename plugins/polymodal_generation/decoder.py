@@ -1,6 +1,7 @@
 """A decoder: writes the tokens of one stream while it reads others (Vaswani et al., 2017)."""
 
 from collections.abc import Mapping
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from polymodal import (
     NO_TAPS,
-    Activation,
+    BlockOptions,
     DataError,
     Encoded,
     Frequencies,
@@ -19,7 +20,6 @@ from polymodal import (
     Loss,
     Model,
     Need,
-    Norm,
     Step,
     StreamInfo,
     StreamName,
@@ -45,12 +45,8 @@ class Decoder(Fusion):
         width: of its vectors; the last stream's unless given.
         depth: how many blocks.
         heads: of attention; chosen by the width unless given.
-        mlp_ratio: hidden width of the blocks' perceptrons, in widths.
-        norm: "pre" or "post".
-        activation: "gelu" or "swiglu".
         rotary: turn queries and keys of self-attention by position, beside what the stem adds.
-        dropout: of attention weights and branches.
-        gradient_checkpointing: work blocks out again in the backward pass, to save memory.
+        blocks: how they are made; see `BlockOptions`.
 
     Raises:
         ValueError: unknown or repeated streams, or a width that heads don't divide.
@@ -64,12 +60,8 @@ class Decoder(Fusion):
         width: int | None = None,
         depth: int = 2,
         heads: int | None = None,
-        mlp_ratio: float = 4.0,
-        norm: Norm = "pre",
-        activation: Activation = "gelu",
         rotary: bool = True,
-        dropout: float = 0.0,
-        gradient_checkpointing: bool = False,
+        **blocks: Unpack[BlockOptions],
     ):
         super().__init__()
         check_streams(info, streams, least=1)
@@ -83,14 +75,10 @@ class Decoder(Fusion):
             width=self.width,
             depth=depth,
             heads=default_heads(self.width) if heads is None else heads,
-            mlp_ratio=mlp_ratio,
-            norm=norm,
-            activation=activation,
             rotary_axes=1 if rotary else 0,
             causal=True,
             cross_width=self.width,
-            dropout=dropout,
-            gradient_checkpointing=gradient_checkpointing,
+            **blocks,
         )
 
     def needs(self) -> Mapping[str, Need]:

@@ -1,14 +1,14 @@
 """Binocular prediction: what two views of a scene say together (CroCo, section 3.3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 
 from polymodal import FieldName, FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, Taps
 from polymodal_masking import cross_decoder
 from polymodal_supervised.labels import labelled
-from polymodal_supervised.readout import Distance, Readout
+from polymodal_supervised.readout import Readout, ReadoutOptions
 
 
 class Binocular(Objective):
@@ -26,17 +26,12 @@ class Binocular(Objective):
         label: field that holds a number or array [outputs]; with a `cell` an array [height, width]
             or [height, width, outputs].
         cell: pixels on each side of a token, for a map; unless given, the label is the pair's.
-        outputs: numbers of a pair or pixel: 2 for flow.
-        classes: how many, where the label is a class.
         layers: blocks of the decoder whose vectors are read beside its last ones.
-        mean: taken off each number before it is compared.
-        deviation: each number is divided by, after that.
-        distance: between predicted and true numbers.
-        hidden: width of a hidden layer of the head; linear unless given.
         decoder_width: half the encoder's unless given.
         decoder_depth: how many blocks.
         decoder_heads: of attention; one for each 32 of width unless given.
         decoder_positions: "sinusoidal", or "rotary" (CroCo v2).
+        readout: what is predicted and compared; see `ReadoutOptions`.
 
     Raises:
         ValueError: views that are not alike, or options out of range; in a step a DataError for a
@@ -51,17 +46,12 @@ class Binocular(Objective):
         reference: StreamName,
         label: FieldName,
         cell: int | None = None,
-        outputs: int = 1,
-        classes: int | None = None,
         layers: Sequence[int] = (),
-        mean: float = 0.0,
-        deviation: float = 1.0,
-        distance: Distance = "mse",
-        hidden: int | None = None,
         decoder_width: int | None = None,
         decoder_depth: int = 2,
         decoder_heads: int | None = None,
         decoder_positions: Literal["sinusoidal", "rotary"] = "sinusoidal",
+        **readout: Unpack[ReadoutOptions],
     ):
         super().__init__()
         self.decoder = cross_decoder(
@@ -74,9 +64,10 @@ class Binocular(Objective):
         self.layers = tuple(layers)
         self.readout = Readout(
             self.decoder.width * (1 + len(self.layers)),
-            field=label, cell=cell, outputs=outputs, classes=classes, mean=mean,
-            deviation=deviation, distance=distance, hidden=hidden,
-        )  # fmt: skip
+            field=label,
+            cell=cell,
+            **readout,
+        )
 
     def needs(self) -> Mapping[str, Need]:
         """Return both views; any tokens will do."""

@@ -1,12 +1,13 @@
 """Dense prediction: numbers or a class at every pixel, from one view's tokens."""
 
 from collections.abc import Mapping, Sequence
+from typing import Unpack
 
 import torch
 
 from polymodal import FieldName, FromRun, Loss, Need, Objective, Step, StreamInfo, StreamName, Taps
 from polymodal_supervised.labels import labelled
-from polymodal_supervised.readout import Distance, Readout
+from polymodal_supervised.readout import Readout, ReadoutOptions
 
 
 class Dense(Objective):
@@ -21,13 +22,8 @@ class Dense(Objective):
         stream: whose tokens predict.
         label: field that holds the map, an array [height, width] or [height, width, outputs].
         cell: pixels on each side of a token: the tokenizer's `patch`.
-        outputs: numbers at each pixel.
-        classes: how many, where a pixel has a class.
         layers: blocks of the encoder whose vectors are read beside its last ones, as [2, 5, 8].
-        mean: taken off each number before it is compared.
-        deviation: each number is divided by, after that.
-        distance: between predicted and true numbers.
-        hidden: width of a hidden layer of the head; linear unless given.
+        readout: what is predicted and compared; see `ReadoutOptions`.
 
     Raises:
         ValueError: options out of range; in a step a DataError for a label that is no such map.
@@ -40,13 +36,8 @@ class Dense(Objective):
         stream: StreamName,
         label: FieldName,
         cell: int,
-        outputs: int = 1,
-        classes: int | None = None,
         layers: Sequence[int] = (),
-        mean: float = 0.0,
-        deviation: float = 1.0,
-        distance: Distance = "mse",
-        hidden: int | None = None,
+        **readout: Unpack[ReadoutOptions],
     ):
         super().__init__()
         Need().check(info, stream)
@@ -54,9 +45,10 @@ class Dense(Objective):
         self.layers = tuple(layers)
         self.readout = Readout(
             info[stream].width * (1 + len(self.layers)),
-            field=label, cell=cell, outputs=outputs, classes=classes, mean=mean,
-            deviation=deviation, distance=distance, hidden=hidden,
-        )  # fmt: skip
+            field=label,
+            cell=cell,
+            **readout,
+        )
 
     def needs(self) -> Mapping[str, Need]:
         """Return the stream; any tokens will do."""

@@ -1,7 +1,7 @@
 """Readout: numbers or classes of the sample, or of every pixel, from the vectors of its tokens."""
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -9,11 +9,31 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polymodal import EPSILON, DataError, Layout, Loss, segment_mean
+from polymodal import EPSILON, DataError, Default, Layout, Loss, filled, segment_mean
 from polymodal_supervised.labels import head
 
 Distance = Literal["mse", "l1", "smooth_l1"]
 _DISTANCES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
+
+
+class ReadoutOptions(TypedDict, total=False):
+    """What is predicted, and how it is compared with the truth.
+
+    Args:
+        outputs: numbers of a sample or pixel: 2 for flow.
+        classes: how many, where the label is a class.
+        mean: taken off each number before it is compared.
+        deviation: each number is divided by, after that.
+        distance: between predicted and true numbers.
+        hidden: width of a hidden layer of the head; linear unless given.
+    """
+
+    outputs: Annotated[int, Default(1)]
+    classes: Annotated[int | None, Default(None)]
+    mean: Annotated[float, Default(0.0)]
+    deviation: Annotated[float, Default(1.0)]
+    distance: Annotated[Distance, Default("mse")]
+    hidden: Annotated[int | None, Default(None)]
 
 
 class Readout(nn.Module):
@@ -28,12 +48,7 @@ class Readout(nn.Module):
         field: that holds the label: a number or array [outputs]; with a cell an array [height,
             width] or [height, width, outputs]. With classes, their numbers.
         cell: pixels on each side of a token; None for a label of the sample.
-        outputs: numbers of a sample or pixel.
-        classes: how many, where the label is a class.
-        mean: taken off each number before it is compared.
-        deviation: each number is divided by, after that.
-        distance: between predicted and true numbers.
-        hidden: width of a hidden layer; a linear head unless given.
+        options: what is predicted and compared; see `ReadoutOptions`.
 
     Raises:
         ValueError: a cell, number of outputs or classes, or deviation that is too small.
@@ -45,14 +60,11 @@ class Readout(nn.Module):
         *,
         field: str,
         cell: int | None,
-        outputs: int = 1,
-        classes: int | None = None,
-        mean: float = 0.0,
-        deviation: float = 1.0,
-        distance: Distance = "mse",
-        hidden: int | None = None,
+        **options: Unpack[ReadoutOptions],
     ):
         super().__init__()
+        given = filled(ReadoutOptions, options)
+        outputs, classes, deviation = given["outputs"], given["classes"], given["deviation"]
         for name, size in {"cell": cell, "outputs": outputs}.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name} must be 1 or more, got {size}")
@@ -66,12 +78,12 @@ class Readout(nn.Module):
         self.cell = cell
         self.outputs = outputs
         self.classes = classes
-        self.mean = mean
+        self.mean = given["mean"]
         self.deviation = deviation
-        self.distance = _DISTANCES[distance]
+        self.distance = _DISTANCES[given["distance"]]
         self.norm = nn.LayerNorm(width, eps=EPSILON)
         size = (cell or 1) ** 2 * (classes or outputs)
-        self.head = head(width, size, hidden=hidden, dropout=0.0)
+        self.head = head(width, size, hidden=given["hidden"], dropout=0.0)
 
     def forward(
         self, vectors: Float[Tensor, "token width"], layout: Layout, labels: Collection[Any]

@@ -8,11 +8,12 @@ import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 
 from polymodal.interfaces import component
+from polymodal.interfaces.groups import Default, Presets, hints_of, marked
 
 MISSING: Final = object()
 
@@ -26,6 +27,8 @@ class Option:
     shown: str  # the annotation as written
     default: str | None = None  # as written; None: it must be given
     summary: str = ""  # from the docstring's Args
+    group: str | None = None  # the group of options it is declared in; None: the constructor's own
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # what values stand for
 
     @property
     def part(self) -> str | None:
@@ -46,6 +49,12 @@ class Signature:
     from_run: tuple[str, ...]
     summary: str = ""
     docstring: str = field(default="", repr=False)
+    groups: Mapping[str, str] = field(default_factory=dict)  # of options: what each is about
+
+    @property
+    def own(self) -> Mapping[str, Option]:
+        """The options that are the constructor's alone, of no group."""
+        return {name: option for name, option in self.options.items() if option.group is None}
 
 
 def _part_of(annotation: Any) -> str | None:
@@ -147,6 +156,18 @@ def _lookup(module: str, name: str, depth: int) -> Any:
     return MISSING if origin is None else _lookup(*origin, depth + 1)
 
 
+def _class(module: str, name: str, depth: int = 0) -> tuple[str, ast.ClassDef] | None:
+    """Find a class and its module, following imports by their text."""
+    tree = _tree(module)
+    if tree is None or depth > 8:
+        return None
+    for node in _statements(tree):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module, node
+    origin = _imported(tree, name)
+    return None if origin is None else _class(*origin, depth + 1)
+
+
 def _constructor(
     module: str, name: str, depth: int = 0
 ) -> tuple[str, ast.ClassDef, ast.FunctionDef | None] | None:
@@ -196,6 +217,70 @@ def _argument_texts(docstring: str) -> dict[str, str]:
     return texts
 
 
+def _opening(docstring: str) -> str:
+    """Return a docstring's first paragraph in one line."""
+    return docstring.partition("\n\n")[0].replace("\n", " ")
+
+
+def _mark(annotation: ast.expr, mark: str) -> ast.expr | None:
+    """Return what a mark such as `Default(4.0)` holds, if an annotation bears it."""
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == mark and node.args:
+            return node.args[0]
+    return None
+
+
+def _group_name(annotation: ast.expr | None) -> str | None:
+    """Return `Sizes` of `**sizes: Unpack[Sizes]`."""
+    if (
+        isinstance(annotation, ast.Subscript)
+        and ast.unparse(annotation.value) == "Unpack"
+        and isinstance(annotation.slice, ast.Name)
+    ):
+        return annotation.slice.id
+    return None
+
+
+def _group(module: str, name: str, *, group: str) -> tuple[dict[str, Option], str] | None:
+    """Read the options of a group (`polymodal.interfaces.groups`) and what it is about."""
+    found = _class(module, name)
+    if found is None:
+        return None
+    home, node = found
+    docstring = ast.get_docstring(node) or ""
+    texts = _argument_texts(docstring)
+    own: dict[str, Option] = {}
+    inherited: dict[str, Option] = {}
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            option = _group_option(item.target.id, item.annotation, home)
+            summary = texts.get(option.name, "")
+            own[option.name] = replace(option, summary=summary, group=group)
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id != "TypedDict":
+            above = _group(home, base.id, group=group)
+            if above is None:
+                return None
+            inherited |= above[0]
+    return own | inherited, _opening(docstring)
+
+
+def _group_option(name: str, annotation: ast.expr, home: str) -> Option:
+    default, presets = _mark(annotation, "Default"), _mark(annotation, "Presets")
+    bare = annotation
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
+        assert isinstance(annotation.slice, ast.Tuple)
+        bare = annotation.slice.elts[0]
+    values = {} if presets is None else _evaluate(presets, home)
+    return Option(
+        name,
+        _evaluate(bare, home),
+        ast.unparse(bare),
+        None if default is None else ast.unparse(default),
+        presets=values if isinstance(values, dict) else {},
+    )
+
+
 def _from_run(annotation: ast.expr) -> bool:
     return (
         isinstance(annotation, ast.Subscript)
@@ -211,10 +296,18 @@ def _read(target: str) -> Signature | None:
         return None
     home, node, init = found
     docstring = ast.get_docstring(node) or ""
-    summary = docstring.partition("\n\n")[0].replace("\n", " ")
+    summary = _opening(docstring)
     if init is None:
         return Signature({}, (), summary, docstring)
-    if init.args.kwarg or init.args.vararg:
+    grouped: dict[str, Option] = {}
+    groups: dict[str, str] = {}
+    if init.args.kwarg:
+        group = _group_name(init.args.kwarg.annotation)
+        read = None if group is None else _group(home, group, group=group)
+        if group is None or read is None:
+            return None
+        grouped, groups[group] = read
+    if init.args.vararg:
         return None
     texts = _argument_texts(docstring) | _argument_texts(ast.get_docstring(init) or "")
     positional = [*init.args.posonlyargs, *init.args.args][1:]
@@ -238,31 +331,61 @@ def _read(target: str) -> Signature | None:
             None if default is None else ast.unparse(default),
             texts.get(argument.arg, ""),
         )
-    return Signature(options, tuple(from_run), summary, docstring)
+    for name, option in grouped.items():
+        options[name] = replace(option, summary=texts.get(name, option.summary))
+    return Signature(options, tuple(from_run), summary, docstring, groups)
 
 
 def _inspect(target: str) -> Signature:
     """Read the signature of the imported class: for constructors whose text can't be read."""
-    from polymodal.interfaces.component import FROM_RUN
-
     module, _, name = target.partition(":")
     cls = getattr(importlib.import_module(module), name)
     hints = typing.get_type_hints(cls.__init__, include_extras=True)
     docstring = inspect.getdoc(cls) or ""
     texts = _argument_texts(docstring)
     options: dict[str, Option] = {}
+    groups: dict[str, str] = {}
     from_run = []
     for argument in list(inspect.signature(cls.__init__).parameters.values())[1:]:
         hint = hints.get(argument.name, Any)
-        if FROM_RUN in getattr(hint, "__metadata__", ()):
+        if component.FROM_RUN in getattr(hint, "__metadata__", ()):
             from_run.append(argument.name)
+        elif argument.kind is argument.VAR_KEYWORD and typing.get_origin(hint) is typing.Unpack:
+            (group,) = typing.get_args(hint)
+            options |= _inspect_group(group, texts)
+            groups[group.__name__] = _opening(inspect.getdoc(group) or "")
         elif argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
             default = None if argument.default is argument.empty else repr(argument.default)
             shown = inspect.formatannotation(hint)
             options[argument.name] = Option(
                 argument.name, _as_config(hint), shown, default, texts.get(argument.name, "")
             )
-    return Signature(options, tuple(from_run), docstring.partition("\n\n")[0], docstring)
+    return Signature(options, tuple(from_run), docstring.partition("\n\n")[0], docstring, groups)
+
+
+def _with_bases(group: type) -> list[type]:
+    """Return a group after those it inherits; a TypedDict has no other trace of them."""
+    bases = [base for base in getattr(group, "__orig_bases__", ()) if base is not typing.TypedDict]
+    return [each for base in bases for each in _with_bases(base)] + [group]
+
+
+def _inspect_group(group: type, texts: Mapping[str, str]) -> dict[str, Option]:
+    docstrings = [inspect.cleandoc(each.__doc__ or "") for each in _with_bases(group)]
+    texts = {k: v for text in docstrings for k, v in _argument_texts(text).items()} | dict(texts)
+    options = {}
+    for name, hint in hints_of(group).items():
+        default, presets = marked(hint, Default), marked(hint, Presets)
+        bare = hint.__origin__ if typing.get_origin(hint) is typing.Annotated else hint
+        options[name] = Option(
+            name,
+            bare,
+            inspect.formatannotation(bare),
+            None if default is None else repr(default.value),
+            texts.get(name, ""),
+            group.__name__,
+            {} if presets is None else presets.options,
+        )
+    return options
 
 
 def _as_config(hint: Any) -> Any:

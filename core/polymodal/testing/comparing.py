@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polymodal.interfaces.objective import Loss
 from polymodal.packed.layout import Layout
 from polymodal.packed.tokens import Tokens
 from polymodal.testing.registry import ConformanceError
@@ -183,3 +184,18 @@ def random_state_untouched(what: str) -> Iterator[None]:
                     f"{what} changes the global random state of {name}: draw from the generator "
                     "given, or from `step.uniform`, and set no seeds"
                 )
+
+
+def plain(value: float | Tensor) -> float:
+    """Return a number without its graph."""
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def far(found: float, wanted: float, tolerance: float = PACKING_TOLERANCE) -> bool:
+    """Whether two numbers differ by more than rounding; NaN is far from all."""
+    return not abs(found - wanted) <= tolerance * max(abs(wanted), 1.0)
+
+
+def figures(loss: Loss) -> tuple[float, float]:
+    """Return total and count."""
+    return plain(loss.total), plain(loss.count)

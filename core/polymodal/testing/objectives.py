@@ -1,4 +1,4 @@
-"""Checks of objectives: computed on toy streams with tiny real encoders."""
+"""Checks of objectives: computed on toy streams with tiny real encoders. Sums are in `sums`."""
 
 import copy
 import pickle
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from polymodal.ground.errors import nearest
 from polymodal.interfaces.capabilities import Representing
 from polymodal.interfaces.component import StreamInfo
-from polymodal.interfaces.objective import Comparison, Loss, Objective
+from polymodal.interfaces.objective import Objective
 from polymodal.interfaces.step import Step
 from polymodal.model.model import PretrainingModel
 from polymodal.packed.batch import Batch
 from polymodal.testing.comparing import (
-    PACKING_TOLERANCE,
+    far,
+    figures,
+    plain,
     random_state_kept,
     random_state_untouched,
     same,
@@ -39,7 +41,6 @@ from polymodal.testing.toys import (
     TOY_STREAMS,
     Modules,
     loss_of,
-    take,
     toy_batch,
     toy_info,
     toy_model,
@@ -102,18 +103,6 @@ class ObjectiveSubject:
         return self.model().double(), replace(batch, streams=streams)
 
 
-def _number(value: float | Tensor) -> float:
-    return float(value.detach() if isinstance(value, Tensor) else value)
-
-
-def _far(found: float, wanted: float, tolerance: float = PACKING_TOLERANCE) -> bool:
-    return not abs(found - wanted) <= tolerance * max(abs(wanted), 1.0)
-
-
-def _figures(loss: Loss) -> tuple[float, float]:
-    return _number(loss.total), _number(loss.count)
-
-
 @check("objective")
 def computes(subject: ObjectiveSubject) -> None:
     """Its needs are met, and it returns a Loss."""
@@ -147,17 +136,17 @@ def shapes(subject: ObjectiveSubject) -> None:
     if loss.total.dim():
         raise ConformanceError(f"`total` must be one number, got shape {list(loss.total.shape)}")
     if not bool(loss.total.isfinite()):
-        raise ConformanceError(f"`total` is {_number(loss.total)}")
+        raise ConformanceError(f"`total` is {plain(loss.total)}")
     if loss.total.dtype not in (torch.float32, torch.float64):
         raise ConformanceError(f"`total` must be summed in float32, got {loss.total.dtype}")
     if not loss.total.requires_grad:
         raise ConformanceError("`total` has no gradient: it was detached or made of constants")
-    if _number(loss.count) <= 0:
+    if plain(loss.count) <= 0:
         raise ConformanceError(
-            f"`count` is {_number(loss.count)} on a batch with tokens in every stream"
+            f"`count` is {plain(loss.count)} on a batch with tokens in every stream"
         )
     for name, (total, count) in loss.metrics.items():
-        value = _number(total) + _number(count)
+        value = plain(total) + plain(count)
         if value != value:
             raise ConformanceError(f"the metric {name!r} is NaN")
         if isinstance(total, Tensor) and total.requires_grad:
@@ -202,9 +191,9 @@ def randomness(subject: ObjectiveSubject) -> None:
     """Noise comes from the step: the same step gives the same loss, another step other noise."""
     model, batch = subject.model(), subject.batch()
     with random_state_kept(1):
-        first = _figures(loss_of(model, batch, number=3))
+        first = figures(loss_of(model, batch, number=3))
     with random_state_kept(2):
-        second = _figures(loss_of(model, batch, number=3))
+        second = figures(loss_of(model, batch, number=3))
     if first != second:
         raise ConformanceError(
             f"the same step gives the losses {first[0]:g} and {second[0]:g}: draw from "
@@ -226,110 +215,6 @@ def _after(model: PretrainingModel, batch: Batch, number: int) -> None:
     step = Step(model, batch, number=number, total=100)
     step.objective = OBJECTIVE
     model.objective(OBJECTIVE).after_update(step)
-
-
-@check("objective", after=("computes", "shapes", "randomness"))
-def loss_is_a_sum(subject: ObjectiveSubject) -> None:
-    """Every sample twice doubles total and count: a sum, not a mean."""
-    model, batch = subject.exact()
-    total, count = _figures(loss_of(model, batch))
-    twice = take(batch, [*range(batch.samples), *range(batch.samples)])
-    twice_total, twice_count = _figures(loss_of(model, twice))
-    if _far(twice_count, 2 * count):
-        raise ConformanceError(
-            f"`count` is {count:g} for a batch and {twice_count:g} for the same twice: it must be "
-            "how many targets were scored"
-        )
-    # Where samples are compared, more of them make each one's task harder too.
-    wrong = (
-        _far(twice_total, 2 * total)
-        if model.objective(OBJECTIVE).separable
-        else total > 0 and twice_total < 1.6 * total
-    )
-    if wrong:
-        raise ConformanceError(
-            f"`total` is {total:g} for a batch and {twice_total:g} for the same twice: return a "
-            "sum over targets; the loop divides by the count of the whole step"
-        )
-
-
-@check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum"))
-def batch_order(subject: ObjectiveSubject) -> None:
-    """Samples in another order give the same loss."""
-    model, batch = subject.exact()
-    first = _figures(loss_of(model, batch))
-    order = [3, 0, 5, 1, 4, 2]  # neighbours part
-    second = _figures(loss_of(model, take(batch, order)))
-    if _far(second[0], first[0]) or _far(second[1], first[1]):
-        raise ConformanceError(
-            f"the loss is {first[0]:g} over {first[1]:g} in one order of samples and "
-            f"{second[0]:g} over {second[1]:g} in another"
-        )
-
-
-@check("objective", after=("computes", "shapes", "randomness", "loss_is_a_sum", "batch_order"))
-def sample_leak(subject: ObjectiveSubject) -> None:
-    """If it says `separable`, the losses of a batch's parts add up to that of the batch.
-
-    The vectors of a `Comparison` are a part's own: all laid end to end compare as the batch does.
-    """
-    model, batch = subject.exact()
-    if isinstance(model.objective(OBJECTIVE), Comparison):
-        _require_own_vectors(model, batch)
-    if not model.objective(OBJECTIVE).separable:
-        return
-    whole = _figures(loss_of(model, batch))
-    middle = batch.samples // 2
-    for cut in ([[*range(middle)], [*range(middle, batch.samples)]],
-                [[s] for s in range(batch.samples)]):  # fmt: skip
-        parts = [_figures(loss_of(model, take(batch, samples))) for samples in cut]
-        total, count = (sum(part[i] for part in parts) for i in range(2))
-        if _far(total, whole[0]) or _far(count, whole[1]):
-            raise ConformanceError(
-                f"in {len(cut)} parts the losses add up to {total:g} over {count:g}, the whole "
-                f"batch has {whole[0]:g} over {whole[1]:g}: samples see each other. If they are "
-                "meant to, set `separable = False`"
-            )
-
-
-def _require_own_vectors(model: PretrainingModel, batch: Batch) -> None:
-    whole = _figures(loss_of(model, batch))
-    middle = batch.samples // 2
-    parts = [take(batch, range(middle)), take(batch, range(middle, batch.samples))]
-    named: dict[str, Any] = {"objectives": [OBJECTIVE], "number": 0, "total": 100, "seed": 0}
-    vectors = [model.compare(part, **named)[OBJECTIVE] for part in parts]
-    detached = [tuple(each.detach() for each in found) for found in vectors]
-    compared = model.compare(parts[0], {OBJECTIVE: detached}, **named)[OBJECTIVE]
-    found = _figures(compared[0].loss)
-    if _far(found[0], whole[0]) or _far(found[1], whole[1]):
-        raise ConformanceError(
-            f"compared by the vectors of two parts laid end to end, a batch has a loss of "
-            f"{found[0]:g} over {found[1]:g}, at once {whole[0]:g} over {whole[1]:g}: `vectors` "
-            "depends on other samples, or `compare` on more than the vectors"
-        )
-
-
-@check("objective", after=("computes", "shapes", "randomness", "sample_leak"))
-def metrics(subject: ObjectiveSubject) -> None:
-    """Metrics are sums with counts: over the parts of a batch they come to the same figures."""
-    model, batch = subject.exact()
-    if not model.objective(OBJECTIVE).separable:
-        return
-    whole = loss_of(model, batch).metrics
-    cut = [[0], [*range(1, batch.samples)]]
-    parts = [loss_of(model, take(batch, samples)).metrics for samples in cut]
-    for name, (total, count) in whole.items():
-        found = [part[name] for part in parts if name in part]
-        count_of_parts = sum(_number(each[1]) for each in found)
-        if not _number(count) or not count_of_parts:
-            continue
-        wanted = _number(total) / _number(count)
-        figure = sum(_number(each[0]) for each in found) / count_of_parts
-        if _far(figure, wanted):
-            raise ConformanceError(
-                f"the metric {name!r} is {wanted:g} for a batch and {figure:g} from its parts: "
-                "give a sum and what it is to be divided by, not a mean"
-            )
 
 
 @check("objective", after=("computes",))
@@ -360,22 +245,6 @@ def views(subject: ObjectiveSubject) -> None:
                 )
 
 
-@check("objective", after=("computes", "shapes", "randomness"))
-def counts(subject: ObjectiveSubject) -> None:
-    """`count`, where it answers, says what `forward` scores."""
-    model = subject.model()
-    absent = {stream: [number] for number, stream in enumerate(subject.streams)}
-    for number, batch in enumerate((subject.batch(), subject.batch(absent=absent))):
-        loss = loss_of(model, batch, number=number)
-        step = Step(model, batch, number=number, total=100)
-        step.objective = OBJECTIVE
-        told = model.objective(OBJECTIVE).count(step)
-        if told is not None and _number(told) != _number(loss.count):
-            raise ConformanceError(
-                f"`count` says {_number(told):g} targets, `forward` scores {_number(loss.count):g}"
-            )
-
-
 @check("objective", after=("computes", "shapes"))
 def absent(subject: ObjectiveSubject) -> None:
     """Samples that lack a stream, and a batch in which none has it, give no NaN."""
@@ -390,7 +259,7 @@ def absent(subject: ObjectiveSubject) -> None:
         batch = subject.batch(absent=without)
         loss = loss_of(model, batch)
         if not bool(loss.total.isfinite()):
-            raise ConformanceError(f"{when} the loss is {_number(loss.total)}")
+            raise ConformanceError(f"{when} the loss is {plain(loss.total)}")
         if loss.total.requires_grad:
             loss.total.backward()
         for name, parameter in model.named_parameters():
@@ -416,7 +285,7 @@ def zero_tokens(subject: ObjectiveSubject) -> None:
     for lengths, when in (([0, 0], "without tokens"), ([], "without samples")):
         model, batch = subject.model(), subject.batch(lengths=lengths)
         loss = loss_of(model, batch)
-        total, count = _figures(loss)
+        total, count = figures(loss)
         if total != 0 or count != 0:
             raise ConformanceError(f"{when} the loss is {total:g} over {count:g}, not 0 over 0")
         require_finite_gradients(model.objective(OBJECTIVE), loss.total, when)
@@ -430,7 +299,7 @@ def zero_tokens(subject: ObjectiveSubject) -> None:
         model = subject.model()
         loss = loss_of(model, subject.batch(lengths=lengths))
         if not bool(loss.total.isfinite()):
-            raise ConformanceError(f"{when} the loss is {_number(loss.total)}")
+            raise ConformanceError(f"{when} the loss is {plain(loss.total)}")
         require_finite_gradients(model.objective(OBJECTIVE), loss.total, when)
 
 
@@ -461,9 +330,9 @@ def saved_state(subject: ObjectiveSubject) -> None:
             loss_of(each, batch, number=9)
             _after(each, batch, 9)
     (total, count), (fresh_total, fresh_count) = (
-        _figures(loss_of(each, subject.batch(seed=10), number=10)) for each in (model, fresh)
+        figures(loss_of(each, subject.batch(seed=10), number=10)) for each in (model, fresh)
     )
-    if _far(fresh_total, total, TRAINED) or _far(fresh_count, count, TRAINED):
+    if far(fresh_total, total, TRAINED) or far(fresh_count, count, TRAINED):
         raise ConformanceError(
             f"the loss goes on at {total:g} after training and at {fresh_total:g} when loaded: "
             "keep what changes in training in parameters or persistent buffers"
@@ -482,11 +351,11 @@ def half_precision(subject: ObjectiveSubject) -> None:
             for name, tokens in batch.streams.items()
         }
         batch = Batch(streams, batch.samples, batch.keys, batch.sources, batch.fields)
-        wanted, count = _figures(loss_of(model, batch))
+        wanted, count = figures(loss_of(model, batch))
         for dtype in HALVES:
             with torch.autocast("cpu", dtype):
                 loss = loss_of(model, batch)
-            found = _number(loss.total)
+            found = plain(loss.total)
             if not abs(found) < float("inf"):
                 raise ConformanceError(
                     f"in {dtype}, with values around {scale:g}, the loss is {found}: work "

@@ -9,12 +9,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from polymodal.ground.errors import UnreadableError
 from polymodal.interfaces.tokenizer import Tokenizer
-from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
 from polymodal.testing.comparing import (
     random_state_kept,
@@ -23,6 +20,7 @@ from polymodal.testing.comparing import (
     tokens_difference,
 )
 from polymodal.testing.registry import ConformanceError, check
+from polymodal.testing.specs import require_edges, require_rows, require_structure
 
 
 @dataclass
@@ -116,90 +114,6 @@ def shapes(subject: TokenizerSubject) -> None:
             raise ConformanceError("`encode` must leave `owner` to the loader")
 
 
-def _in_range(name: str, rows: Tensor, bound: int) -> None:
-    if rows.is_floating_point() or rows.dtype == torch.bool:
-        raise ConformanceError(f"{name} must be whole numbers, got {rows.dtype}")
-    if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < bound:
-        raise ConformanceError(
-            f"{name} run from {int(rows.min())} to {int(rows.max())}, but the spec bounds them "
-            f"by {bound}"
-        )
-
-
-def _check_rows(tokens: Tokens, spec: TokenSpec) -> None:
-    if spec.vocabulary:
-        if tokens.ids is None:
-            raise ConformanceError("the spec has a vocabulary, but the tokens have values")
-        _in_range("ids", tokens.ids, spec.vocabulary)
-        return
-    if tokens.values is None:
-        raise ConformanceError("the spec has features, but the tokens have ids")
-    if tokens.values.dim() != 2 or tokens.values.shape[1] != spec.features:
-        raise ConformanceError(
-            f"values have shape {list(tokens.values.shape)}, but the spec says {spec.features} "
-            "features a token"
-        )
-    if not tokens.values.is_floating_point():
-        raise ConformanceError(f"values must be floating point, got {tokens.values.dtype}")
-    if not bool(tokens.values.isfinite().all()):
-        raise ConformanceError("values hold NaN or infinity: refuse such records in `check`")
-
-
-def _check_structure(tokens: Tokens, spec: TokenSpec) -> None:
-    layout = tokens.layout
-    if layout.positions.dim() != 2 or layout.positions.shape[1] != spec.axes:
-        raise ConformanceError(
-            f"positions have shape {list(layout.positions.shape)}, but the spec says {spec.axes} "
-            "axes"
-        )
-    if layout.tokens and bool((layout.positions < 0).any()):
-        raise ConformanceError("a position is negative")
-    if spec.extent is not None:
-        if len(spec.extent) != spec.axes:
-            raise ConformanceError(f"extent {spec.extent} does not have {spec.axes} axes")
-        for axis, bound in enumerate(spec.extent):
-            column = layout.positions[:, axis]
-            if len(column) and float(column.max()) >= bound:
-                raise ConformanceError(
-                    f"positions on axis {axis} reach {float(column.max()):g}, but the spec's "
-                    f"extent says they stay below {bound}"
-                )
-    if layout.kinds is not None:
-        _in_range("kinds", layout.kinds, len(spec.kinds))
-    for name, count in spec.channels.items():
-        if name in layout.channels:
-            _in_range(f"channel {name!r}", layout.channels[name], count)
-        elif layout.tokens:
-            raise ConformanceError(f"the spec promises a channel {name!r}, the tokens lack it")
-    for name in spec.structure:
-        if name not in layout.channels and layout.tokens:
-            raise ConformanceError(f"the spec promises the structure {name!r}, the tokens lack it")
-    unknown = sorted(set(layout.channels) - {*spec.channels, *spec.structure})
-    if unknown:
-        raise ConformanceError(f"the tokens have channels the spec does not name: {unknown}")
-
-
-def _check_edges(tokens: Tokens, spec: TokenSpec) -> None:
-    layout = tokens.layout
-    if not spec.edges:
-        if layout.edges is not None:
-            raise ConformanceError("the tokens have edges, but spec.edges is False")
-        return
-    if layout.edges is None:
-        if layout.tokens:
-            raise ConformanceError("spec.edges is True, but the tokens have no edges")
-        return
-    if layout.edge_kinds is not None:
-        _in_range("edge_kinds", layout.edge_kinds, max(spec.edge_kinds, 1))
-    elif spec.edge_kinds and layout.edges.shape[1]:
-        raise ConformanceError("the spec promises edge_kinds, the edges have none")
-    width = None if layout.edge_values is None else layout.edge_values.shape[1]
-    if (width or 0) != spec.edge_features and layout.edges.shape[1]:
-        raise ConformanceError(
-            f"edge_values have {width} features, but the spec says {spec.edge_features}"
-        )
-
-
 @check("tokenizer", after=("encodes", "shapes"))
 def spec(subject: TokenizerSubject) -> None:
     """The tokens are what `spec` says: ids, features, positions, kinds, channels, edges, length."""
@@ -215,9 +129,9 @@ def spec(subject: TokenizerSubject) -> None:
             )
     for seed in subject.modes:
         tokens = subject.encode(subject.raws, seed=seed)
-        _check_rows(tokens, spec)
-        _check_structure(tokens, spec)
-        _check_edges(tokens, spec)
+        require_rows(tokens, spec)
+        require_structure(tokens, spec)
+        require_edges(tokens, spec)
         if spec.max_tokens is not None and tokens.layout.longest > spec.max_tokens:
             raise ConformanceError(
                 f"a segment has {tokens.layout.longest} tokens, but the spec says at most "
@@ -238,8 +152,8 @@ def absent(subject: TokenizerSubject) -> None:
                     f"{len(batch)} absent values must make as many segments of length zero, got "
                     f"lengths {tokens.layout.lengths}"
                 )
-            _check_rows(tokens, subject.tokenizer.spec)
-            _check_structure(tokens, subject.tokenizer.spec)
+            require_rows(tokens, subject.tokenizer.spec)
+            require_structure(tokens, subject.tokenizer.spec)
     tokens = subject.encode(raws)
     if tokens.layout.lengths[0] or tokens.layout.lengths[-1]:
         raise ConformanceError("None must make a segment of length zero")
@@ -271,8 +185,8 @@ def empty(subject: TokenizerSubject) -> None:
                 f"{type(error).__name__}: {error}. Refuse it in `check` with UnreadableError"
             ) from error
         tokens.layout.validate()
-        _check_rows(tokens, subject.tokenizer.spec)
-        _check_structure(tokens, subject.tokenizer.spec)
+        require_rows(tokens, subject.tokenizer.spec)
+        require_structure(tokens, subject.tokenizer.spec)
 
 
 @check("tokenizer", after=("encodes",))

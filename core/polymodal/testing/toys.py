@@ -23,8 +23,9 @@ from polymodal.nn.merging import (
     window_targets,
     windows,
 )
+from polymodal.nn.stem import Stem
 from polymodal.nn.transformer import EdgeMode, Transformer
-from polymodal.nn.transformer_encoder import Stem, TransformerEncoder
+from polymodal.nn.transformer_encoder import TransformerEncoder
 from polymodal.packed.batch import Batch
 from polymodal.packed.layout import Layout
 from polymodal.packed.spec import TokenSpec

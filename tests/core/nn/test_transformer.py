@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from polymodal.interfaces.encoder import NO_TAPS, Taps
-from polymodal.nn.transformer import EPSILON, Mlp, Point, Transformer
+from polymodal.nn.blocks import EPSILON, Mlp, Point
+from polymodal.nn.transformer import Transformer
 from polymodal.packed.layout import Layout
 from polymodal.packed.tokens import Encoded
 from polymodal.training.costs import Tally
@@ -193,7 +194,7 @@ def test_points_are_where_they_are_said_to_be():
     def mlp(x):
         return block.mlp(block.mlp_norm(x))
 
-    from polymodal.nn.transformer import Surroundings
+    from polymodal.nn.blocks import Surroundings
 
     around = Surroundings(layout)
     for place in ("before_attention", "after_attention", "after_mlp"):
@@ -232,7 +233,7 @@ def test_drop_path_skips_whole_segments_and_keeps_the_mean():
 def test_dropped_branches_leave_a_segment_as_it_was():
     model = small(depth=1)
     block, layout = model.blocks[0], Layout.of([2, 2])
-    from polymodal.nn.transformer import Surroundings
+    from polymodal.nn.blocks import Surroundings
 
     x = torch.randn(4, 16)
     keep = torch.tensor([0.0, 0.0, 1.0, 1.0])[None, :, None].expand(2, 4, 1)

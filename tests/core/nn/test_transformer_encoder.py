@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from polymodal.interfaces.encoder import Taps
-from polymodal.nn.transformer_encoder import SIZES, Prefixed, TransformerEncoder
+from polymodal.nn.prefix import Prefixed
+from polymodal.nn.sizes import SIZES
+from polymodal.nn.transformer_encoder import TransformerEncoder
 from polymodal.packed.layout import Layout
 from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Tokens
@@ -253,13 +255,14 @@ def test_soft_prompts_fit_between_stem_and_trunk():
 
 
 def test_sizes_by_name_and_by_number():
-    for name, (width, depth, heads) in list(SIZES.items())[:3]:
+    for name, size in list(SIZES.items())[:3]:
+        width, depth, heads = size["width"], size["depth"], size["heads"]
         encoder = TransformerEncoder(IDS, size=name)
         assert encoder.width == width
         assert len(encoder.trunk.blocks) == depth
         assert encoder.trunk.blocks[0].attention.heads == heads
-    assert SIZES["base"] == (768, 12, 12)
-    assert SIZES["huge"] == (1280, 32, 16)
+    assert tuple(SIZES["base"].values()) == (768, 12, 12)
+    assert tuple(SIZES["huge"].values()) == (1280, 32, 16)
     encoder = TransformerEncoder(IDS, size="nano", depth=1)
     assert encoder.width == 128
     assert len(encoder.trunk.blocks) == 1
