@@ -31,8 +31,8 @@ from pathlib import Path
 IMPORTED = (
     "torch", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.run",
     "torch_geometric", "sklearn.datasets", "sklearn.linear_model", "sklearn.neighbors",
-    "tokenizers", "PIL.Image", "pandas", "pyarrow.parquet", "polymodal.commands.cli", "polymodal.training.train",
-    "polymodal.testing.checking",
+    "tokenizers", "PIL.Image", "pandas", "pyarrow.parquet", "polymodal.commands.cli",
+    "polymodal.training.train", "polymodal.testing.checking",
 )  # fmt: skip
 
 STAND_IN = """#!{python} -SE
@@ -72,6 +72,8 @@ def become(job, files, executable):
 
 
 def perform(arguments):
+    if arguments[0] == "-u":  # what torchrun passes; all is flushed in the end
+        arguments = arguments[1:]
     start, rest = arguments[0], arguments[1:]
     if start == "-m":
         sys.argv = rest
