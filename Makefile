@@ -23,8 +23,9 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 # One thread a process: the tests run side by side, and an idle process takes over waiting ones.
+# Many start Python anew: it must not compile torch each time, as it does where bytecode is not kept.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tomllib
 import venv
@@ -38,7 +37,16 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 WRITTEN = (p for p in DOCS.rglob("*.md") if not p.is_relative_to(DOCS / "reference"))
 LANGUAGES = {"python", "py", "yaml", "sh", "toml", "json", "text"}
-PACKAGES = ("PIL", "sklearn", "tokenizers", "librosa", "timm", "torch_geometric", "hatchling")
+PACKAGES = (
+    "PIL",
+    "sklearn",
+    "tokenizers",
+    "librosa",
+    "timm",
+    "torch_geometric",
+    "hatchling",
+    "pip",
+)
 FURTHER = {"embedding.md": "transformers"}  # packages of single pages
 MISSING = [package for package in PACKAGES if find_spec(package) is None]
 PAGES = [ROOT / "README.md", *sorted(p for p in WRITTEN if "```" in p.read_text())]
@@ -162,19 +170,26 @@ def material(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def commands(tmp_path_factory, warm):
+    """A folder with the commands that pages use."""
+    folder = tmp_path_factory.mktemp("commands")
+    starts = {"python": warm, "polymodal": f"{warm} -m polymodal", "pip": "$OWN_PYTHON -m pip"}
+    for name, start in starts.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {start} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def own_environment(tmp_path_factory):
     """A virtual environment that sees this one's packages; what is installed stays in it."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    venv.create(folder, with_pip=False)
     paths = {"base": str(folder), "platbase": str(folder)}
     inside = Path(sysconfig.get_path("purelib", vars=paths))
     here = sysconfig.get_path("purelib")
     (inside / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
-    command = folder / "bin" / "polymodal"
-    command.write_text(f"#!{python}\nfrom polymodal.commands.cli import main\n\nmain()\n")
-    command.chmod(0o755)
-    return folder
+    return {"OWN_PYTHON": str(folder / "bin" / "python"), "WARM_SITE": str(inside)}
 
 
 def test_the_readme_shows_the_errors_that_mistakes_really_give(tmp_path, monkeypatch):
@@ -202,18 +217,23 @@ def test_the_blocks_of_the_page_run(page, tmp_path, monkeypatch, request):
     text = page.read_text()
     if re.search(r"runs/quickstart|photos|captions.csv", text):
         shutil.copytree(request.getfixturevalue("material"), tmp_path, dirs_exist_ok=True)
-    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    places = [str(request.getfixturevalue("commands")), os.environ["PATH"]]
+    own = {}
     if "pip install -e" in text:
-        places.insert(0, str(request.getfixturevalue("own_environment") / "bin"))
-    environment = os.environ | {
-        "PATH": os.pathsep.join(places),
-        "COLUMNS": "120",
-        # pip needs no index: what a page's plugin builds with and depends on is here
-        "PIP_NO_INDEX": "1",
-        "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-    }
+        own = request.getfixturevalue("own_environment")
+    environment = (
+        os.environ
+        | own
+        | {
+            "PATH": os.pathsep.join(places),
+            "COLUMNS": "120",
+            # pip needs no index: what a page's plugin builds with and depends on is here
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+    )
     try:
         Page(page, environment).run()
     finally:

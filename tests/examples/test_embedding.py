@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,17 @@ import pytest
 SCRIPTS = Path(__file__).parents[2] / "examples" / "embedding"
 
 
-def printed(name, folder):
-    ran = subprocess.run(
-        [sys.executable, SCRIPTS / f"{name}.py"],
-        capture_output=True, text=True, cwd=folder, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+@pytest.fixture
+def printed(warm):
+    def printed(name, folder):
+        ran = subprocess.run(
+            [warm, SCRIPTS / f"{name}.py"],
+            capture_output=True, text=True, cwd=folder, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    return printed
 
 
 def test_every_script_has_a_row_and_every_row_a_script():
@@ -25,14 +28,14 @@ def test_every_script_has_a_row_and_every_row_a_script():
 
 
 @pytest.mark.slow
-def test_a_bare_loop_fills_in_digits(tmp_path):
+def test_a_bare_loop_fills_in_digits(tmp_path, printed):
     shares = [int(share) for share in re.findall(r": (\d+)% of", printed("bare_loop", tmp_path))]
     assert shares[0] < 25 and shares[-1] > 50  # chance is 10
     assert list(tmp_path.iterdir()) == []  # no run directory
 
 
 @pytest.mark.slow
-def test_lightning_trains_the_model(tmp_path):
+def test_lightning_trains_the_model(tmp_path, printed):
     pytest.importorskip("lightning")
     for package in ("PIL", "tokenizers", "sklearn"):
         pytest.importorskip(package)
@@ -41,7 +44,7 @@ def test_lightning_trains_the_model(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_transformers_model_is_trained_and_handed_back(tmp_path):
+def test_a_transformers_model_is_trained_and_handed_back(tmp_path, printed):
     for package in ("transformers", "tokenizers", "sklearn"):
         pytest.importorskip(package)
     text = printed("transformers_encoder", tmp_path)
@@ -51,7 +54,7 @@ def test_a_transformers_model_is_trained_and_handed_back(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_loss_alone_is_torchs_and_tiles_change_no_gradient(tmp_path):
+def test_the_loss_alone_is_torchs_and_tiles_change_no_gradient(tmp_path, printed):
     text = printed("loss_alone", tmp_path)
     ours, torchs = re.search(r"loss (\S+), by torch's cross-entropy (\S+)", text).groups()
     assert ours == torchs

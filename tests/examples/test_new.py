@@ -10,25 +10,23 @@ from polymodal.commands.scaffold import STARTS, write_distribution
 
 ROOT = Path(__file__).parents[2]
 ECG = ROOT / "examples" / "third_party" / "polymodal-ecg"
+SETTINGS = "pyproject.toml"
 LONGEST = "a-very-long-name-for-a-plugin1"
 
 
 def settings(folder):
-    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    return tomllib.loads((folder / SETTINGS).read_text(encoding="utf-8"))["tool"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("half", [0, 1])
-def test_what_is_written_passes_its_own_tests(outside, tmp_path, half):
-    # Several in one environment and process, since much of the time goes into starting.
-    kinds = list(STARTS)[half::2]
-    folders = [write_distribution(f"my-{kind}", kind, out=tmp_path / kind) for kind in kinds]
-    for folder in folders:
-        outside.install(folder)
-    tests = [str(folder / "tests") for folder in folders]
-    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
-    outside.run("-m", "pytest", *options, *tests, cwd=tmp_path)
+def test_what_is_written_and_the_example_pass_their_own_tests(outside, tmp_path):
+    # All in one environment and process, since much of the time goes into starting.
+    folders = [write_distribution(f"my-{kind}", kind, out=tmp_path / kind) for kind in STARTS]
+    outside.install(*folders, ECG)
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", ECG / SETTINGS]
+    tests = [folder / "tests" for folder in (*folders, ECG)]
+    outside.run_warm("-m", "pytest", *options, "--rootdir", tmp_path, *tests, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x", LONGEST])

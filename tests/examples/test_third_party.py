@@ -25,7 +25,7 @@ def test_plugins_to_copy_import_only_what_is_public(path):
 
 
 def plugins(outside):
-    listed = json.loads(outside.polymodal("plugins", "--json").stdout)
+    listed = json.loads(outside.run("-m", "polymodal", "plugins", "--json").stdout)
     return {plugin["name"]: plugin for plugin in listed}
 
 
@@ -67,10 +67,3 @@ def test_an_outside_plugin_is_found_mixed_trained_loaded_and_missed(outside, tmp
     assert {name.split(".")[1] for name in weights} == {"image", "text"}
     for name, weight in weights.items():
         assert weight.equal(saved[name]), name
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_the_outside_plugin_passes_its_own_tests(outside):
-    outside.install(ECG)
-    outside.run("-m", "pytest", "-q", "-p", "no:cacheprovider", ECG / "tests", cwd=ECG)

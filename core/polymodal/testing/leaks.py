@@ -169,14 +169,18 @@ class _Trial:
 
         With `fewer`, it is a target only if `other` has fewer of them.
         """
-        after = _free(self.model, other, self.number)
-        if len(after) != len(self.before):
-            return False
         try:
             moved = _held(self.model, other, self.before, self.number)
         except _Different:
             return False
         if fewer and float(moved.loss.count) >= float(self.held.loss.count):
+            return False
+        gradients = zip(self.held.gradients, moved.gradients, strict=True)
+        predicted = any(bool(_differs(was, now).any()) for was, now in gradients if was.numel())
+        if not predicted and not any(each.teacher for each in self.before):
+            return False  # no target, as most tokens are none: no need to encode the other batch
+        after = _free(self.model, other, self.number)
+        if len(after) != len(self.before):
             return False
         if self._reached(moved, after):
             return True

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +22,20 @@ trainer: {max_steps: 2, log_every: 1, device: cpu}
 """
 
 
-def polymodal(*arguments, cwd, code=0, **environment):
-    found = subprocess.run(
-        [sys.executable, "-m", "polymodal", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        check=False,
-    )
-    assert found.returncode == code, found.stderr or found.stdout
-    return found
+@pytest.fixture
+def polymodal(warm):
+    def polymodal(*arguments, cwd, code=0):
+        found = subprocess.run(
+            [warm, "-m", "polymodal", *arguments],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == code, found.stderr or found.stdout
+        return found
+
+    return polymodal
 
 
 @pytest.fixture
@@ -45,8 +47,10 @@ def folder(tmp_path):
 
 
 @pytest.mark.slow
-def test_train_evaluate_and_embed_from_the_command_line(folder):
-    polymodal("train", "run.yaml", "seed=3", "--out", "out", cwd=folder)
+def test_train_evaluate_and_embed_from_the_command_line(folder, polymodal):
+    # Once, what a user really starts.
+    command = [sys.executable, "-m", "polymodal", "train", "run.yaml", "seed=3", "--out", "out"]
+    subprocess.run(command, cwd=folder, check=True)
     found = polymodal("train", "run.yaml", "--out", "out", cwd=folder, code=2)
     assert "out holds another run; pass --resume" in found.stderr
     assert "Traceback" not in found.stderr
@@ -78,19 +82,19 @@ def test_train_evaluate_and_embed_from_the_command_line(folder):
         (["plan", "run.yaml", "objectives.words.stream=txt"], "no stream is called 'txt'"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(folder, arguments, text):
+def test_a_mistake_is_one_line_and_exit_code_2(folder, polymodal, arguments, text):
     found = polymodal(*arguments, cwd=folder, code=2)
     assert text in found.stderr and "Traceback" not in found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert not (folder / "runs").exists()
 
 
-def test_debug_shows_the_traceback(folder):
+def test_debug_shows_the_traceback(folder, polymodal):
     found = polymodal("train", "rum.yaml", "--debug", cwd=folder, code=2)
     assert "Traceback" in found.stderr
 
 
-def test_plan_reads_no_data_and_imports_only_what_its_components_need(folder):
+def test_plan_reads_no_data_and_imports_only_what_its_components_need(folder, polymodal):
     (folder / "rows.jsonl").write_text("these are no records")
     found = polymodal("plan", "run.yaml", "--json", cwd=folder)
     plan = json.loads(found.stdout)
@@ -125,14 +129,14 @@ def test_planning_the_quickstart_reads_no_row_and_imports_no_package_it_does_not
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_plugins_and_describe_speak_json(folder):
+def test_plugins_and_describe_speak_json(folder, polymodal):
     listed = json.loads(polymodal("plugins", "--json", cwd=folder).stdout)
     assert {"vision", "masking"} <= {plugin["name"] for plugin in listed}
     (found,) = json.loads(polymodal("describe", "vision.patches", "--json", cwd=folder).stdout)
     assert "patch" in {option["name"] for option in found["options"]}
 
 
-def test_describe_tells_of_each_kind_that_shares_a_name(folder):
+def test_describe_tells_of_each_kind_that_shares_a_name(folder, polymodal):
     found = json.loads(polymodal("describe", "text.open_clip", "--json", cwd=folder).stdout)
     assert {each["kind"] for each in found} == {"tokenizer", "encoder"}
 

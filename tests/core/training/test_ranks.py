@@ -1,6 +1,7 @@
 """Two processes that train on shares of a batch do what one does on all of it."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from polymodal import PolymodalError
 from polymodal.training.parallel import launched
 
-STEPS = 200
+STEPS = 72  # in which each objective is twice alone
 WORKER = str(Path(__file__).parents[1] / "rank_worker.py")
 
 
@@ -35,23 +36,36 @@ trainer: {max_steps: 6, checkpoint_every: 3, device: cpu, strategy: fsdp, ema: 0
 """
 
 
-def launch(ranks):
-    start = [sys.executable]
-    if ranks > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return start
+@pytest.fixture(scope="module")
+def launch(warm):
+    """Starts a program in some processes, by torchrun if there are several."""
+
+    def launch(*program, ranks, cwd=None):
+        start = [warm]
+        if ranks > 1:
+            start += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        environment = os.environ | {"PYTHON_EXEC": warm}  # what torchrun starts
+        for _ in range(2):
+            found = subprocess.run(
+                [*start, *program], cwd=cwd, env=environment, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+            # Seen once, on a busy machine, and not again in 14 runs: a process aborts, for a reason
+            # not known. An abort is tried once more; wrong numbers, errors and hangs are not.
+            if "Signal 6 (SIGABRT)" not in found.stderr:
+                break
+        assert found.returncode == 0, found.stderr[-20_000:]
+
+    return launch
 
 
-def run(out, strategy, *, ranks, steps, micro=1, kind="many"):
-    command = [*launch(ranks), WORKER, str(out), strategy, str(steps), str(micro), kind]
-    for _ in range(2):
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        # Seen once, on a busy machine, and not again in 14 runs: a process aborts, for a reason not
-        # known. An abort is tried once more; wrong numbers, errors and hangs are not.
-        if "Signal 6 (SIGABRT)" not in found.stderr:
-            break
-    assert found.returncode == 0, found.stderr[-20_000:]
-    return load_file(out)
+@pytest.fixture(scope="module")
+def run(launch):
+    def run(out, strategy, *, ranks, steps, micro=1, kind="many"):
+        launch(WORKER, str(out), strategy, str(steps), str(micro), kind, ranks=ranks)
+        return load_file(out)
+
+    return run
 
 
 def check_equal(one, other):
@@ -69,20 +83,20 @@ def check_equal(one, other):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, run):
     out = tmp_path_factory.mktemp("alone") / "gradients.safetensors"
     return run(out, "ddp", ranks=1, steps=STEPS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_ranks_have_the_gradients_of_one_process(tmp_path, alone, strategy):
+def test_two_ranks_have_the_gradients_of_one_process(tmp_path, run, alone, strategy):
     found = run(tmp_path / "found.safetensors", strategy, ranks=2, steps=STEPS)
     check_equal(alone, found)
 
 
 @pytest.mark.slow
-def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path):
+def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path, run):
     options = {"steps": 12, "kind": "separable"}
     whole = run(tmp_path / "whole.safetensors", "ddp", ranks=1, **options)
     found = run(tmp_path / "found.safetensors", "ddp", ranks=2, micro=2, **options)
@@ -90,7 +104,7 @@ def test_micro_batches_on_two_ranks_have_the_gradients_of_one_batch(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory):
+def compared(tmp_path_factory, run):
     out = tmp_path_factory.mktemp("compared") / "gradients.safetensors"
     return run(out, "ddp", ranks=1, steps=3, kind="comparisons")
 
@@ -100,7 +114,7 @@ def compared(tmp_path_factory):
     ("strategy", "ranks", "micro"), [("ddp", 1, 4), ("ddp", 4, 1), ("fsdp", 2, 2)]
 )
 def test_comparisons_have_the_losses_and_gradients_of_one_batch_on_one_process(
-    tmp_path, compared, strategy, ranks, micro
+    tmp_path, run, compared, strategy, ranks, micro
 ):
     out = tmp_path / "found.safetensors"
     found = run(out, strategy, ranks=ranks, steps=3, micro=micro, kind="comparisons")
@@ -127,28 +141,24 @@ def test_two_nodes_on_one_machine_train_together(tmp_path, compared):
     check_equal(compared, load_file(out))
 
 
-def train(folder, out, *more, ranks):
-    found = subprocess.run(
-        [*launch(ranks), "-m", "polymodal", "train", "run.yaml", "--out", out, "--quiet", *more],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr[-4000:]
-    return load_file(folder / out / "model" / "model.safetensors")
-
-
 @pytest.mark.slow
-def test_a_checkpoint_loads_at_another_number_of_ranks(tmp_path):
+def test_a_checkpoint_loads_at_another_number_of_ranks(tmp_path, launch):
+    def train(out, *more, ranks):
+        program = ("-m", "polymodal", "train", "run.yaml", "--out", out, "--quiet", *more)
+        launch(*program, ranks=ranks, cwd=tmp_path)
+        return load_file(tmp_path / out / "model" / "model.safetensors")
+
     rows = [f"the {word} runs {n} times" for n in range(6) for word in ("dog", "cat", "bird")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in rows))
     (tmp_path / "run.yaml").write_text(CONFIG)
-    whole = train(tmp_path, "one", ranks=1)
-    sharded = train(tmp_path, "two", ranks=2)
+    whole = train("one", ranks=1)
+    sharded = train("two", ranks=2)
     first = tmp_path / "two" / "checkpoints" / "step-000000003"
     assert (first / "shards").is_dir()
     # From step 3 on: what two ranks had in shards in one process, what one had in two shards.
     for name, ranks in (("two", 1), ("one", 2)):
         shutil.rmtree(tmp_path / name / "checkpoints" / "step-000000006")
-        found = train(tmp_path, name, "--resume", ranks=ranks)
+        found = train(name, "--resume", ranks=ranks)
         for one in (whole, sharded):
             assert one.keys() == found.keys()
             for key, value in one.items():
