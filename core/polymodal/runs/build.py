@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from polymodal.config.checks import words
+from polymodal.config.checks import check_training, words
 from polymodal.config.shape import Config, Slot
 from polymodal.data.dealing import Hand
 from polymodal.data.loader import StreamReading
@@ -350,6 +350,7 @@ class Builder:
         """
         for part in _PARTS:
             getattr(self, part)  # builds it, and notes why it can't be
+        self._problems += check_training(self.config)
         self._raise()
         self.check_fields(read=False)
 

@@ -424,7 +424,7 @@ def test_epochs_count_the_samples_of_unequal_steps(sensor_config, plugins, tmp_p
 
 def test_batches_of_one_source_go_on_where_they_stopped(sensor_config, plugins, tmp_path):
     two_objectives(sensor_config)  # of 12 and 8 samples: the blocks are of 12
-    sensor_config["data"]["sources"]["few"] = {"use": "sensor.waves", "weight": None}
+    sensor_config["data"]["sources"]["few"] = {"use": "sensor.waves"}
     sensor_config["data"] |= {"batches": "one_source", "exponent": 0.5}
     config = check_config(sensor_config, plugins=plugins)
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
