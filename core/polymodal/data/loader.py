@@ -1,6 +1,7 @@
 """From references to packed batches: read, tokenize and pack, in the data workers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -11,7 +12,15 @@ from torch.utils.data import DataLoader, Dataset
 from polymodal.data.dealing import Hand, deal
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import UnreadableError
+from polymodal.ground.errors import (
+    DataError,
+    PolymodalError,
+    UnreadableError,
+    foreign,
+    too_many_files,
+    unreadable,
+)
+from polymodal.ground.stopping import spare_worker
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.objective import View
 from polymodal.interfaces.source import Sample
@@ -56,9 +65,12 @@ class StreamReading:
         """
         if value is None:
             return None
-        raw = value if self.reader is None else self.reader(value)
-        if raw is not None:
-            self.tokenizer.check(raw)
+        try:
+            raw = value if self.reader is None else self.reader(value)
+            if raw is not None:
+                self.tokenizer.check(raw)
+        except Exception as error:
+            raise unreadable(error) from error
         return raw
 
 
@@ -85,8 +97,19 @@ class _Generators(Sequence[np.random.Generator]):
         return self._made[index]
 
 
+class _Unusable(Exception):
+    """Samples of a batch that a tokenizer could not encode: why, by number."""
+
+    def __init__(self, reasons: Mapping[int, str], stream: str):
+        super().__init__(stream)
+        self.reasons = dict(reasons)
+        self.stream = stream
+
+
 class PackedDataset(Dataset[Batch]):
     """Makes a packed batch of references; an unreadable record leaves a hole, never a shift.
+
+    Whatever a source, reader, tokenizer or view raises of a record makes it unreadable.
 
     Args:
         sources: in the order of the numbers in `Refs.source`.
@@ -125,35 +148,39 @@ class PackedDataset(Dataset[Batch]):
         samples: list[Sample] = [{}] * len(refs)
         raws: list[dict[str, list[Any]]] = [{name: [] for name in self.streams} for _ in samples]
         skipped: list[Skipped] = []
+
+        def skip(place: int, reason: str, stream: str | None = None) -> None:
+            source = self.sources[refs.source[place]]
+            row = int(source.rows_of(self.split)[refs.index[place]])
+            skipped.append(Skipped(source.name, row, reason, stream))
+
         for number in np.unique(refs.source):
-            source = self.sources[number]
-            places = np.flatnonzero(refs.source == number)
-            indices = refs.index[places].tolist()
-            for place, index, row in zip(
-                places, indices, source.read(self.split, indices), strict=True
-            ):
+            places = np.flatnonzero(refs.source == number).tolist()
+            rows = self.sources[number].read(self.split, refs.index[places].tolist())
+            for place, row in zip(places, rows, strict=True):
+                name = None
                 try:
                     if isinstance(row, UnreadableError):
                         raise row
-                    found = {name: stream.raws(row) for name, stream in self.streams.items()}
+                    found = {}
+                    for name, stream in self.streams.items():
+                        found[name] = stream.raws(row)
+                    name = None
                     if not any(found.values()):
                         wanted = sorted({stream.field for stream in self.streams.values()})
                         raise UnreadableError(f"it has none of the fields {', '.join(wanted)}")
                     samples[place], raws[place] = row, found
                 except UnreadableError as error:
-                    row_number = int(source.rows_of(self.split)[index])
-                    skipped.append(Skipped(source.name, row_number, str(error)))
+                    skip(place, str(error), name)
         keys = self._keys(refs)
-        streams = {
-            name: self._encode(name, stream, [raw[name] for raw in raws], keys)
-            for name, stream in self.streams.items()
-        }
-        present = {name: tokens.layout.present for name, tokens in streams.items()}
-        dealt = deal(self.groups, present, keys, seed=self.seed or 0)
-        for name, view in self.views.items():
-            own = dealt.get(name.partition("/")[0], (True,) * len(refs))
-            seen = [raw[view.stream] if mine else [] for raw, mine in zip(raws, own, strict=True)]
-            streams[name] = self._view(name, view, samples, seen, keys)
+        while True:
+            try:
+                streams, dealt = self._packed(samples, raws, keys)
+                break
+            except _Unusable as unusable:
+                for place, reason in unusable.reasons.items():
+                    skip(place, reason, unusable.stream)
+                    samples[place], raws[place] = {}, {name: [] for name in self.streams}
         return Batch(
             streams,
             len(refs),
@@ -163,6 +190,26 @@ class PackedDataset(Dataset[Batch]):
             tuple(skipped),
             dealt,
         )
+
+    def _packed(
+        self, samples: Sequence[Sample], raws: Sequence[dict[str, list[Any]]], keys: np.ndarray
+    ) -> tuple[dict[str, Tokens], dict[str, tuple[bool, ...]]]:
+        """Return the streams and views, and which samples are whose.
+
+        Raises:
+            _Unusable: samples that can't be encoded.
+        """
+        streams = {
+            name: self._encode(name, stream, [raw[name] for raw in raws], keys)
+            for name, stream in self.streams.items()
+        }
+        present = {name: tokens.layout.present for name, tokens in streams.items()}
+        dealt = deal(self.groups, present, keys, seed=self.seed or 0)
+        for name, view in self.views.items():
+            own = dealt.get(name.partition("/")[0], (True,) * len(raws))
+            seen = [raw[view.stream] if mine else [] for raw, mine in zip(raws, own, strict=True)]
+            streams[name] = self._view(name, view, samples, seen, keys)
+        return streams, dealt
 
     def _keys(self, refs: Refs) -> np.ndarray:
         names = np.array([hash_words(source.name) for source in self.sources], dtype=np.int64)
@@ -176,6 +223,25 @@ class PackedDataset(Dataset[Batch]):
         return _Generators([int(keys[sample]) ^ word ^ (n << 1) for n, sample in _count(owner)])
 
     def _encode(
+        self, name: str, stream: StreamReading, raws: Sequence[list[Any]], keys: np.ndarray
+    ) -> Tokens:
+        try:
+            return self._tokens(name, stream, raws, keys)
+        except Exception as error:
+            reasons = {}
+            for place, raw in enumerate(raws):
+                alone = [raw if number == place else [] for number in range(len(raws))]
+                try:
+                    if raw:
+                        self._tokens(name, stream, alone, keys)
+                except Exception as own:
+                    reasons[place] = str(unreadable(own))
+            if not reasons:  # each by itself is all right
+                why = foreign(error)
+                raise DataError(f"stream {name!r}: a batch can't be encoded: {why}") from error
+            raise _Unusable(reasons, name) from error
+
+    def _tokens(
         self, name: str, stream: StreamReading, raws: Sequence[list[Any]], keys: np.ndarray
     ) -> Tokens:
         if not stream.many:
@@ -199,14 +265,17 @@ class PackedDataset(Dataset[Batch]):
         stream = self.streams[view.stream]
         word = hash_words(self.seed or 0, name, "view")
         made = []
-        for sample, raw, key in zip(samples, raws, keys, strict=True):
+        for place, (sample, raw, key) in enumerate(zip(samples, raws, keys, strict=True)):
             generators = _Generators([(int(key) ^ word) + n for n in range(len(raw))])
-            made.append(
-                [
-                    None if item is None else view.make(item, sample, generator)
-                    for item, generator in zip(raw, generators, strict=True)
-                ]
-            )
+            try:
+                made.append(
+                    [
+                        None if item is None else view.make(item, sample, generator)
+                        for item, generator in zip(raw, generators, strict=True)
+                    ]
+                )
+            except Exception as error:
+                raise _Unusable({place: str(unreadable(error))}, name) from error
         return self._encode(name, stream, made, keys)
 
 
@@ -225,7 +294,20 @@ def owned(tokens: Tokens, owner: Sequence[int], samples: int) -> Tokens:
     return tokens.with_rows(tokens.rows, replace(tokens.layout, owner=owners, samples=samples))
 
 
-def _as_it_is(batch: Batch) -> Batch:
+class _Safe(Dataset[Any]):
+    """Hands mistakes of ours on as what they are: a worker would wrap them in its traceback."""
+
+    def __init__(self, dataset: PackedDataset):
+        self.dataset = dataset
+
+    def __getitems__(self, refs: Refs) -> Batch | PolymodalError:
+        try:
+            return self.dataset[refs]
+        except PolymodalError as error:
+            return error
+
+
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
@@ -236,17 +318,45 @@ def load_batches(
     workers: int = 0,
     prefetch: int = 2,
     pin_memory: bool = False,
-) -> DataLoader[Batch]:
-    """Return a plain DataLoader that makes the batches of these references, in order."""
-    return DataLoader(
-        dataset,
+) -> Iterator[Batch]:
+    """Yield the batches of these references, in order, by a plain DataLoader.
+
+    Raises:
+        DataError: data that can't be read; a worker that died.
+    """
+    loader = DataLoader(
+        _Safe(dataset),
         batch_sampler=refs,  # type: ignore[arg-type]  # a Refs is handed on whole
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # __getitems__ made the batch
+        collate_fn=_as_it_is,  # __getitems__ made the batch
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
+        worker_init_fn=spare_worker,
         generator=torch.Generator(),  # or torch draws workers' seeds from the program's own state
     )
+    try:
+        for found in loader:
+            if isinstance(found, PolymodalError):
+                raise found
+            yield found
+    except (RuntimeError, OSError) as error:
+        raise worker_failure(error) or error from error
+
+
+def worker_failure(error: BaseException) -> DataError | None:
+    """Return what to say of an error of torch's about a data worker, None for any other.
+
+    It is raised wherever the training process happens to be when a worker dies.
+    """
+    text = str(error)
+    if "Too many open files" in text or "items of ancdata" in text:
+        return too_many_files()
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        return DataError(
+            f"a data worker died ({' '.join(text.split())}): often for lack of memory; lower "
+            "data.workers, data.prefetch or data.batch_size"
+        )
+    return None
 
 
 def in_order(sizes: Sequence[int], batch_size: int) -> Iterator[Refs]:
@@ -267,11 +377,14 @@ def token_counts(dataset: PackedDataset, number: int, *, batch_size: int = 256) 
         for index, row in zip(indices, source.read(dataset.split, indices), strict=True):
             if isinstance(row, UnreadableError):
                 continue
-            try:
-                found = {name: stream.raws(row) for name, stream in dataset.streams.items()}
-            except UnreadableError:
-                continue
-            counts[index] = sum(
-                sum(dataset.streams[name].tokenizer.count(raws)) for name, raws in found.items()
-            )
+            with suppress(UnreadableError):
+                counts[index] = sum(_tokens_of(s, row) for s in dataset.streams.values())
     return counts
+
+
+def _tokens_of(stream: StreamReading, row: Sample) -> int:
+    raws = stream.raws(row)
+    try:
+        return sum(stream.tokenizer.count(raws))
+    except Exception as error:
+        raise unreadable(error) from error

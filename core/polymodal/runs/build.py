@@ -16,7 +16,7 @@ from polymodal.config.shape import Config, Slot
 from polymodal.data.dealing import Hand
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import DataError, PluginError, PolymodalError, nearest
+from polymodal.ground.errors import DataError, PluginError, nearest
 from polymodal.interfaces.component import Need, StreamInfo, TokenSpec
 from polymodal.interfaces.encoder import Encoder, Fusion
 from polymodal.interfaces.evaluation import Evaluation
@@ -37,9 +37,9 @@ Part = TypeVar("Part")
 # A training's parts, by the properties that build them.
 _PARTS = ("_tokenizers", "_readers", "_sources", "_encoders", "_modules", "_objectives",
           "_methods", "_evaluations", "_trackers")  # fmt: skip
-# What a constructor may raise of options it can't take, torch's own complaints included.
-_REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, OSError,
-             PolymodalError)  # fmt: skip
+# What a constructor may raise of options it can't take: whatever the libraries it calls do, torch
+# and those that read a file (a tokenizer's JSON, a zip) included.
+_REFUSALS = (Exception,)
 # Where the weights of a config's section stand in a model.
 _STATE = {"modules": "shared", "objectives": "objectives"}
 
@@ -94,7 +94,7 @@ class Builder:
             return None
         try:
             given = {name: self._offer(where, name) for name in signature.from_run}
-        except ValueError as error:
+        except (ValueError, DataError) as error:
             self._note(where, error)
             return None
         options = {
@@ -256,7 +256,7 @@ class Builder:
         """What the sources hold beside samples; this reads data."""
         found: dict[str, Any] = {}
         for source in self.sources.values():
-            found.update(source.source.context())
+            found.update(source.context())
         return found
 
     @cached_property
@@ -433,7 +433,7 @@ class Builder:
                 slot = getattr(config, section)[name]
                 self._try(where, partial(initialize, part, slot, name, _STATE[section]))
         self._raise()
-        self.plugins.hook.polymodal_model_built(model=model, config=config)
+        self.plugins.notify("polymodal_model_built", model=model, config=config)
         return model
 
     def _check_needs(self, where: str, slot: Slot, needs: Mapping[str, Need]) -> None:
