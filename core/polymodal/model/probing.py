@@ -307,7 +307,7 @@ def _encoded(reading: StreamReading, values: Mapping[int, Any]) -> tuple[Tokens,
     """Return the tokens of raw values, and why some have none; those are absent."""
     try:
         tokens = reading.tokenizer.encode(list(values.values()))
-        reasons = {}
+        reasons: dict[int, str] = {}
     except Exception as error:
         reasons = {}
         for number, raw in values.items():

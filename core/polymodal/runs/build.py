@@ -317,6 +317,13 @@ class Builder:
                     hint = nearest(used, config.modules)
                     text = f"no module is called {used!r} under 'modules'.{hint}"
                     self._problems.append((_place(where, slot, used), text))
+            key = "data.batch_size" if slot.batch_size is None else f"{where}.batch_size"
+            if not objective.separable and (slot.batch_size or config.data.batch_size) == 1:
+                text = (
+                    f"is 1, but {slot.use} compares the samples of a batch with each other and "
+                    "would learn nothing; set it to 2 or more"
+                )
+                self._problems.append((key, text))
             whole = not objective.separable and not isinstance(objective, Comparison)
             if whole and config.trainer.accumulate > 1:
                 text = (

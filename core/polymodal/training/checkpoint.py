@@ -141,7 +141,7 @@ def newest_whole(directory: Path) -> tuple[Path | None, list[str]]:
     Raises:
         DataError: there are checkpoints, and all are damaged.
     """
-    told = []
+    told: list[str] = []
     for path in reversed(checkpoints(directory)):
         reason = damage(path)
         if reason is None:

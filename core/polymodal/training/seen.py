@@ -10,7 +10,7 @@ import torch
 from polymodal.data.sampling import Refs
 from polymodal.ground.distributed import rank, sum_over_ranks
 from polymodal.ground.errors import DataError
-from polymodal.packed.batch import Skipped
+from polymodal.packed.batch import Batch, Skipped
 
 _HANDFUL = 10  # so few bad records say little about the share of the whole
 
@@ -39,6 +39,7 @@ class Seen:
         self.drawn = np.zeros(len(self.sources), dtype=np.int64)  # by all ranks
         self._skipped = np.zeros(len(self.sources), dtype=np.int64)  # by this rank
         self.scored = dict.fromkeys(objectives, 0.0)  # targets, of all ranks; NaN: not known
+        self.compared = dict.fromkeys(objectives, (0, 0))  # steps, those with fewer than two rows
         self._last: Skipped | None = None
 
     def add(self, refs: Refs, skipped: Sequence[Skipped]) -> None:
@@ -52,6 +53,21 @@ class Seen:
         """Count targets: sums and counts of some steps, over all ranks."""
         for name in self.scored:
             self.scored[name] += totals.get(name, (0.0, 0.0))[1]
+
+    def compare(self, name: str, streams: Sequence[str], batches: Sequence[Batch]) -> None:
+        """Count a step of an objective that compares samples, by those that it can compare.
+
+        On one process alone: what other ranks have is not asked at each step.
+        """
+        rows = 0
+        for batch in batches:
+            present = np.zeros(batch.samples, dtype=np.int64)
+            for stream in streams:
+                present += np.array(batch.streams[stream].layout.present, dtype=np.int64)
+            enough = present >= min(2, len(streams))
+            rows += int((enough & np.array(batch.dealt.get(name, enough))).sum())
+        steps, alone = self.compared[name]
+        self.compared[name] = (steps + 1, alone + (rows < 2))
 
     def skipped(self) -> dict[str, int]:
         """Return how many samples of each source were skipped. All ranks call it."""
@@ -103,6 +119,15 @@ class Seen:
             )
         return found
 
+    def alone(self) -> list[str]:
+        """Return what to say of objectives that often had nothing to compare."""
+        return [
+            f"objective {name!r} compares samples, and had fewer than two in {alone} of {steps} "
+            "steps: nothing was learnt by it there"
+            for name, (steps, alone) in self.compared.items()
+            if alone
+        ]
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps. All ranks call it."""
         skipped = self.skipped()
@@ -110,7 +135,7 @@ class Seen:
             name: [drawn, skipped[name]]
             for name, drawn in zip(self.sources, self.drawn.tolist(), strict=True)
         }
-        return {"sources": sources, "scored": dict(self.scored)}
+        return {"sources": sources, "scored": dict(self.scored), "compared": dict(self.compared)}
 
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Take back what `state` gave; None: of a run that did not count."""
@@ -121,3 +146,4 @@ class Seen:
             self.drawn[number], skipped = state["sources"].get(name, (0, 0))
             self._skipped[number] = skipped if rank() == 0 else 0
         self.scored |= state["scored"]
+        self.compared |= {name: tuple(each) for name, each in state["compared"].items()}

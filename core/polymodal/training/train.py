@@ -342,6 +342,10 @@ class Training:
                     method.before_step(number, self.total)  # type: ignore[operator]
                 self._note_skipped(micro_batches, refs)
                 steps = [self._to_device(batch) for batch in micro_batches]
+                for name in names if world_size() == 1 else ():
+                    objective = model.objective(name)
+                    if not objective.separable:
+                        self.seen.compare(name, list(objective.needs()), steps)
                 ledger.lap("moving")
                 ledger.measure(steps[0], names, number, total=self.total, seed=config.seed)
                 losses = self.optimization.backward(steps, names, number=number, total=self.total)
@@ -471,6 +475,8 @@ class Training:
                 "data.max_skipped, --resume accepts what was skipped"
             ) from error
         for text in doubts:
+            self._warn(text)
+        for text in self.seen.alone():
             self._warn(text)
         for name in without:
             self._warn(f"objective {name!r} never had a target: nothing was learnt by it")

@@ -233,9 +233,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(sensor_config, plugins,
         return Loss(loss.total * float("nan"), loss.count) if step.number == 2 else loss
 
     objective.forward = broken
-    with pytest.raises(
-        PolymodalError, match=r"'rebuild' is not finite at step 3. Samples: waves\["
-    ):
+    with pytest.raises(PolymodalError, match=r"'rebuild' is not finite at step 3. Samples: wav"):
         training.run()
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
