@@ -107,7 +107,7 @@ class InfoNCE(Comparison, Representing):
 
     def compare(self, step: Step, vectors: tuple[Tensor, ...]) -> Loss:
         """Return the loss over the rows of every pair."""
-        scale = self.log_scale.clamp(max=math.log(LARGEST_SCALE)).exp()
+        scale = self.log_scale.exp()  # its bounds are kept after each update alone
         total, correct, count = scale.new_zeros(()), scale.new_zeros(()), 0
         for one, other, keys in by_pair(vectors):
             both = sides(step, one, other, keys)

@@ -101,4 +101,8 @@ class Views:
 
 
 def _of_tokens(encoded: Encoded) -> Float[Tensor, "token width"]:
-    return encoded.vectors if encoded.source is None else encoded.vectors[encoded.source]
+    return (
+        encoded.vectors
+        if encoded.source is None
+        else encoded.vectors.index_select(0, encoded.source)
+    )

@@ -156,4 +156,5 @@ class Context:
 
 def at(encoded: Encoded, rows: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
     """Return the vectors of these tokens, also after an encoder that merged tokens."""
-    return encoded.vectors[rows if encoded.source is None else encoded.source[rows]]
+    # Not by brackets, whose gradient adds up in bfloat16 on CPU: a merged row serves many tokens.
+    return encoded.vectors.index_select(0, rows if encoded.source is None else encoded.source[rows])

@@ -92,7 +92,7 @@ class MergedDecoder(nn.Module):
         decoded = self.latent(merged.vectors, merged.layout).vectors
         first = merged.layout.positions[merged.source]
         place = (bases.positions - first)[:, 0].long().clamp(0, self.window - 1)
-        vectors = decoded[merged.source] + self.place(place)
+        vectors = decoded.index_select(0, merged.source) + self.place(place)
         vectors = self.local(vectors, windows(bases, self.window)).vectors
         return self.exit(vectors if rows is None else vectors[rows])
 
@@ -216,7 +216,7 @@ class MergedReconstruction(Objective):
         if self.weights["latent"]:
             # U(Z'_K, S'): merged words get their group's vector.
             group = self.groups(words, groups)
-            spread = replace(words, vectors=groups.vectors[group])
+            spread = replace(words, vectors=groups.vectors.index_select(0, group))
             terms["latent"] = _errors(
                 self.decoder(spread, tokens.layout), tokens.ids, counted
             ).sum()

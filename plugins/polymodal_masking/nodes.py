@@ -47,7 +47,9 @@ def propagated(
     degree = torch.ones(layout.tokens, device=vectors.device)
     degree = degree.index_add(0, target, torch.ones_like(target, dtype=degree.dtype))
     scale = degree.rsqrt()
-    carried = vectors[source] * (scale[source] * scale[target])[:, None].to(vectors.dtype)
+    carried = vectors.index_select(0, source) * (scale[source] * scale[target])[:, None].to(
+        vectors.dtype
+    )
     return (vectors / degree[:, None].to(vectors.dtype)).index_add(0, target, carried)
 
 

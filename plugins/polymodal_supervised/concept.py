@@ -122,7 +122,7 @@ class ConceptReader(nn.Module):
         if self.words:
             return at(found.encoded, found.index)
         pooled = found.encoded.pooled_rows() if self.pool is None else self.pool.pool(found.encoded)
-        rows: Tensor = pooled[found.index]
+        rows: Tensor = pooled.index_select(0, found.index)
         return rows
 
     def find(self, step: Step) -> Found:

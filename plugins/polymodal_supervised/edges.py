@@ -120,11 +120,11 @@ class Edges(Objective):
             0, rows, torch.arange(len(rows), device=rows.device)
         )
         share = 1 / torch.bincount(links[1], minlength=layout.tokens)[links[1]]
-        read = vectors[place[links[0]]] * share[:, None].to(vectors.dtype)
+        read = vectors.index_select(0, place[links[0]]) * share[:, None].to(vectors.dtype)
         return vectors.new_zeros(layout.tokens, vectors.shape[1]).index_add(0, links[1], read)
 
     def _score(self, vectors: Tensor, pairs: Int[Tensor, "2 pair"]) -> Float[Tensor, " pair"]:
-        one, other = vectors[pairs[0]], vectors[pairs[1]]
+        one, other = vectors.index_select(0, pairs[0]), vectors.index_select(0, pairs[1])
         both = torch.cat([one, other, one * other, (one - other).abs()], dim=1)
         scores: Tensor = self.head(both)[:, 0]
         return scores.float()

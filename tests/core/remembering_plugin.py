@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal import Loss, Need, Phased, Teacher, hookimpl
+from polymodal import Loss, Need, Phase, Phased, Teacher, hookimpl
 from polymodal.interfaces.component import FromRun, StreamInfo
-from polymodal.interfaces.objective import Phase
 from polymodal.plugins.registry import Registry
 
 polymodal_interface = 1

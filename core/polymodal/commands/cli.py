@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymodal.ground.errors import DataError, PolymodalError
+from polymodal.ground.errors import DataError, PolymodalError, Stopped
 
 if TYPE_CHECKING:
     from polymodal.plugins.registry import Plugin
@@ -76,10 +76,11 @@ def train(
     if not first:
         return
     if as_json:
-        _print_json({"run": str(directory), "scores": rows})
+        found = {"scores": rows, "failed": training.failed, "warnings": training.warnings}
+        _print_json({"run": str(directory), **found})
         return
-    if rows:
-        score_table(rows)
+    if rows or training.failed:
+        score_table(rows, training.failed)
     typer.echo(f"The run is in {directory}, the model in {directory / 'model'}")
 
 
@@ -128,17 +129,19 @@ def evaluate(
     from polymodal.runs.run import RunDirectory, load, score_rows
 
     loaded = load(run, device=str(choose_device(device)))
-    scores = run_evaluations(loaded.builder.evaluations(), loaded.probe())
+    scores, failed = run_evaluations(loaded.builder.evaluations(), loaded.probe())
     before = RunDirectory(run).read_json("untrained.json")
     untrained = before and {n: [Score(**s) for s in each] for n, each in before.items()}
     rows = score_rows(scores, untrained)
-    RunDirectory(run).write_json("evaluation.json", {"scores": rows})
+    RunDirectory(run).write_json("evaluation.json", {"scores": rows, "failed": failed})
     if as_json:
-        _print_json({"run": str(run), "scores": rows})
-    elif rows:
-        score_table(rows)
+        _print_json({"run": str(run), "scores": rows, "failed": failed})
+    elif rows or failed:
+        score_table(rows, failed)
     else:
         typer.echo("The run's config names no evaluations.")
+    if failed and not rows:
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -339,7 +342,7 @@ def _add_plugin_commands(arguments: list[str]) -> None:
     for plugin in installed().all():
         try:
             installed().call(plugin.name, "polymodal_commands", app=app)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}"
             sys.stderr.write(f"warning: the plugin {plugin.name!r} adds no commands: {reason}\n")
 
@@ -377,7 +380,7 @@ def main() -> None:
             sys.stderr.write(f"error: {line}\n")
         if "--json" in arguments:
             _print_json({"errors": str(error).splitlines()})
-        sys.exit(2)
+        sys.exit(128 + error.signal if isinstance(error, Stopped) else 2)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polymodal.data.splits import SplitSource
 from polymodal.ground.device import choose_device
+from polymodal.ground.durable import replacing
 from polymodal.ground.errors import DataError, UnreadableError, nearest
 from polymodal.interfaces.source import Sample, Source
 from polymodal.plugins.discovery import installed
@@ -33,7 +35,8 @@ def embed_to_parquet(
         How many rows were written, their width, and what was skipped, with reasons.
 
     Raises:
-        DataError: nothing to embed, nothing readable, or a name that does not exist.
+        DataError: nothing to embed, nothing readable, a name that does not exist, or a disk that
+            is full; then a file that was there before is kept.
     """
     config = read_run_values(run)
     if stream not in config["streams"]:
@@ -60,17 +63,13 @@ def embed_to_parquet(
     streams = [stream] if objective is None else None
     loaded = load(run, device=str(choose_device(device)), streams=streams)
     probe = loaded.probe(batch_size=batch_size)
-    reasons = [
-        str(value) if isinstance(value, UnreadableError) else probe.readable(stream, value)
-        for value in found
-    ]
-    kept = [number for number, reason in enumerate(reasons) if reason is None]
-    skipped = [(names[n], reason) for n, reason in enumerate(reasons) if reason is not None]
+    vectors, reasons = probe.encode_readable(stream, found, objective=objective)
+    kept = [number for number in range(len(found)) if number not in reasons]
+    skipped = [(names[number], reason) for number, reason in reasons.items()]
     if not kept:
         raise DataError(
             f"none of {len(found)} could be read; the first, {skipped[0][0]}: {skipped[0][1]}"
         )
-    vectors = probe.encode(stream, [found[n] for n in kept], objective=objective)
     table = pa.table(
         {
             "name": [names[n] for n in kept],
@@ -80,7 +79,8 @@ def embed_to_parquet(
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, out)
+    with replacing(out) as partial:
+        pq.write_table(table, partial)
     return {"rows": len(kept), "width": int(vectors.shape[1]), "out": str(out), "skipped": skipped}
 
 
@@ -96,7 +96,7 @@ def _values(
     assert isinstance(source, Source)
     if field not in source.columns():
         raise DataError(f"--field: no column {field!r}.{nearest(field, source.columns())}")
-    rows = source.rows(range(len(source)))
+    rows = SplitSource("table", source).read("train", range(len(source)))
     found = [row if isinstance(row, UnreadableError) else _field(row, field) for row in rows]
     return [*map(str, range(len(rows))), *values], [*found, *values]
 

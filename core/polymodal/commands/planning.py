@@ -37,9 +37,7 @@ def make_plan(
     """
     builder, model = _build(config, origin, plugins)
     sources = config.data.sources
-    weights = {name: slot.weight for name, slot in sources.items()}
-    by_rows = any(weight is None for weight in weights.values())
-    total = sum(weight or 0 for weight in weights.values())
+    total = sum(slot.weight or 0 for slot in sources.values())
     parameters = _count(model)
     plan: dict[str, Any] = {
         "streams": [
@@ -83,7 +81,8 @@ def make_plan(
             {
                 "name": name,
                 "use": slot.use,
-                "share": None if by_rows else weights[name] / total if total else 0.0,  # type: ignore[operator]
+                # None: by its rows, which are not counted here.
+                "share": None if slot.weight is None else slot.weight / total if total else 0.0,
             }
             for name, slot in sources.items()
         ],

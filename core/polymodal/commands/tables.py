@@ -32,8 +32,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def score_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the scores of a run: trained, untrained, chance."""
+def score_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | None = None) -> None:
+    """Print the scores of a run: trained, untrained, chance; and why evaluations have none."""
     table = _table(
         "", "evaluation", "metric", "trained", "untrained", "chance", "samples",
         right=("trained", "untrained", "chance", "samples"),
@@ -44,6 +44,8 @@ def score_table(rows: Sequence[Mapping[str, Any]]) -> None:
             row["evaluation"], metric, _number(row["value"]), _number(row["untrained"]),
             _number(row["chance"]), str(row["samples"]),
         )  # fmt: skip
+    for name, reason in (failed or {}).items():
+        table.add_row(name, escape(f"failed: {reason}"))
     _print(table)
 
 

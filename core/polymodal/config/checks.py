@@ -182,6 +182,39 @@ def check_whole(config: Config) -> list[Problem]:
     return problems
 
 
+def check_training(config: Config) -> list[Problem]:
+    """Check what makes a training none, or another one than it says. A model loads all the same."""
+    trainer, sources = config.trainer, config.data.sources
+    problems: list[Problem] = []
+    given = {name: slot.weight for name, slot in sources.items() if slot.weight}
+    by_rows = [name for name, slot in sources.items() if slot.weight is None]
+    for name in by_rows if given else ():
+        problems.append(
+            (
+                f"data.sources.{name}",
+                f"has no weight, but {next(iter(given))!r} has one: a weight is a share of the "
+                "samples, and rows can't be added to it. Give every source a weight (0 for one "
+                "that is only evaluated on), or none",
+            )
+        )
+    if trainer.max_steps is not None and trainer.epochs is not None:
+        problems.append(("trainer.epochs", "max_steps says how long, too: give one of the two"))
+    if trainer.max_steps == 0:
+        return problems
+    nothing = "; or set trainer.max_steps to 0, to save the model as it is"
+    if not config.objectives:
+        problems.append(("objectives", f"there is nothing to train: name one{nothing}"))
+    elif all(slot.weight == 0 for slot in config.objectives.values()):
+        for name in config.objectives:
+            problems.append(
+                (
+                    f"objectives.{name}.weight",
+                    f"every objective has weight 0: nothing is trained{nothing}",
+                )
+            )
+    return problems
+
+
 def check_used(config: Config) -> list[Problem]:
     """Check that every part which others name is named by one."""
     problems: list[Problem] = []

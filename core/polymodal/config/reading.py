@@ -18,6 +18,7 @@ from polymodal.config.checks import (
     places,
     refused_names,
 )
+from polymodal.config.references import references
 from polymodal.config.shape import (
     SECTION_KINDS,
     Config,
@@ -55,9 +56,11 @@ def read_config(
     problems = override(tree, overrides)
     values, unresolved = plain_values(tree, origin)
     absent: Refusals = {"file": _absent(find_files), "folder": _absent(find_folder)}
-    return _check(
+    config = _check(
         values, origin, plugins or installed(), [*problems, *unresolved], absent if files else {}
     )
+    config.references.update(references(tree))
+    return config
 
 
 def check_config(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 
 class Section(BaseModel):
@@ -84,7 +84,8 @@ class SplitConfig(Section):
 class SourceSlot(Slot):
     """A data source, its share of the batches, and its splits."""
 
-    weight: float | None = Field(None, ge=0)  # share of samples; its number of rows unless given
+    # Share of the samples, relative to the other sources; all have one, or all count by their rows.
+    weight: float | None = Field(None, ge=0)
     # new name: column, or {key: column} to make one value of several, or null to hide a field
     fields: dict[str, str | dict[str, str] | None] = {}
     split: SplitConfig = SplitConfig()
@@ -143,7 +144,7 @@ class TrainerConfig(Section):
     """How long, on what, and what is written down on the way."""
 
     max_steps: int | None = Field(None, ge=0)
-    epochs: float | None = Field(None, gt=0)  # of the largest source, where max_steps is not given
+    epochs: float | None = Field(None, gt=0)  # of the largest source, instead of max_steps
     accumulate: int = Field(1, ge=1)  # micro-batches of a step
     objectives: Literal["all", "one"] = "all"  # one: drawn for each step, by weight
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -157,6 +158,8 @@ class TrainerConfig(Section):
     evaluate_every: int | None = Field(None, ge=1)
     evaluate_untrained: bool = True  # measure the model before its first step, for comparison
     checkpoint_every: int | None = Field(None, ge=1)
+    checkpoint_minutes: float | None = Field(15.0, gt=0)  # since the last one; or null
+    changed_data: bool = False  # go on with --resume though a source has other data than before
     keep_checkpoints: int = Field(2, ge=1)
 
     @model_validator(mode="after")
@@ -196,6 +199,12 @@ class Config(Section):
     trackers: dict[str, Slot] = {}
     plugins: PluginsConfig = PluginsConfig()
     seed: int = 0
+    _references: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def references(self) -> dict[str, str]:
+        """What came from the environment, by path: written down instead of the values."""
+        return self._references
 
     def tokenizer_slots(self) -> dict[str, Slot]:
         """Return every tokenizer by name; one written within a stream has the stream's name."""

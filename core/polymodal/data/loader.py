@@ -1,6 +1,8 @@
 """From references to packed batches: read, tokenize and pack, in the data workers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -11,7 +13,15 @@ from torch.utils.data import DataLoader, Dataset
 from polymodal.data.dealing import Hand, deal
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import UnreadableError
+from polymodal.ground.errors import (
+    DataError,
+    PolymodalError,
+    UnreadableError,
+    foreign,
+    too_many_files,
+    unreadable,
+)
+from polymodal.ground.stopping import spare_worker
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.objective import View
 from polymodal.interfaces.source import Sample
@@ -56,9 +66,12 @@ class StreamReading:
         """
         if value is None:
             return None
-        raw = value if self.reader is None else self.reader(value)
-        if raw is not None:
-            self.tokenizer.check(raw)
+        try:
+            raw = value if self.reader is None else self.reader(value)
+            if raw is not None:
+                self.tokenizer.check(raw)
+        except Exception as error:
+            raise unreadable(error) from error
         return raw
 
     def shrunk(self, value: Any) -> Any:
@@ -68,7 +81,10 @@ class StreamReading:
             UnreadableError: it can't be read or tokenized.
         """
         raw = self.raw(value)
-        return None if raw is None else self.tokenizer.shrink(raw)
+        try:
+            return None if raw is None else self.tokenizer.shrink(raw)
+        except Exception as error:
+            raise unreadable(error) from error
 
 
 class _Generators(Sequence[np.random.Generator]):
@@ -98,8 +114,27 @@ Drawn = dict[tuple[str, int, int], np.random.Generator]
 """Generators that have drawn already, by stream or view, sample in the batch, and segment."""
 
 
+class _OfStream(UnreadableError):
+    """A record that can't be used, and the stream that says so."""
+
+    def __init__(self, reason: str, stream: str):
+        super().__init__(reason)
+        self.stream = stream
+
+
+class _Unusable(Exception):
+    """Samples of a batch that a tokenizer could not encode: why, by number."""
+
+    def __init__(self, reasons: Mapping[int, str], stream: str):
+        super().__init__(stream)
+        self.reasons = dict(reasons)
+        self.stream = stream
+
+
 class PackedDataset(Dataset[Batch]):
     """Makes a packed batch of references; an unreadable record leaves a hole, never a shift.
+
+    Whatever a source, reader, tokenizer or view raises of a record makes it unreadable.
 
     Args:
         sources: in the order of the numbers in `Refs.source`.
@@ -141,45 +176,38 @@ class PackedDataset(Dataset[Batch]):
         keys = self._keys(refs)
         drawn: Drawn = {}
         late = any(map(self._dealt, self.views))  # then rows are asked for again, below
+
+        def skip(place: int, reason: str, stream: str | None = None) -> None:
+            source = self.sources[refs.source[place]]
+            row = int(source.rows_of(self.split)[refs.index[place]])
+            skipped.append(Skipped(source.name, row, reason, stream))
+
         for number in np.unique(refs.source):
-            source = self.sources[number]
-            places = np.flatnonzero(refs.source == number)
-            indices = refs.index[places].tolist()
-            for place, index, row in zip(
-                places, indices, source.read(self.split, indices), strict=True
-            ):
+            places = np.flatnonzero(refs.source == number).tolist()
+            rows = self.sources[number].read(self.split, refs.index[places].tolist())
+            for place, row in zip(places, rows, strict=True):
                 try:
                     if isinstance(row, UnreadableError):
                         raise row
-                    raws[place] = self._small(row, int(place), keys[place], drawn)
+                    raws[place] = self._small(row, place, keys[place], drawn)
                     samples[place] = row if late else {f: row.get(f) for f in self.fields}
+                except _OfStream as error:
+                    skip(place, str(error), error.stream)
                 except UnreadableError as error:
-                    row_number = int(source.rows_of(self.split)[index])
-                    skipped.append(Skipped(source.name, row_number, str(error)))
-        streams = {
-            name: self._encode(name, stream, [raw.get(name, []) for raw in raws], keys, drawn)
-            for name, stream in self.streams.items()
-        }
-        present = {name: tokens.layout.present for name, tokens in streams.items()}
+                    skip(place, str(error))
+        while True:
+            try:
+                streams, dealt = self._packed(samples, raws, keys, drawn)
+                break
+            except _Unusable as unusable:
+                for place, reason in unusable.reasons.items():
+                    skip(place, reason, unusable.stream)
+                    samples[place], raws[place] = {}, {}
         cut = {
             name: cut_samples(tokens, len(refs))
             for name, tokens in streams.items()
-            if any(tokens.cut)
+            if name in self.streams and any(tokens.cut)
         }
-        dealt = deal(self.groups, present, keys, seed=self.seed or 0)
-        for name, view in self.views.items():
-            stream = self.streams[view.stream]
-            if self._dealt(name):
-                own = dealt[name.partition("/")[0]]
-                held = [raw.get(_whole(view.stream), []) for raw in raws]
-                made = [
-                    self._made(name, view, *each) if mine else []
-                    for mine, *each in zip(own, samples, held, keys, strict=True)
-                ]
-                streams[name] = self._encode(name, stream, made, keys, {})
-            else:
-                made = [raw.get(name, []) for raw in raws]
-                streams[name] = self._encode(name, stream, made, keys, drawn)
         return Batch(
             streams,
             len(refs),
@@ -190,6 +218,38 @@ class PackedDataset(Dataset[Batch]):
             dealt,
             cut,
         )
+
+    def _packed(
+        self,
+        samples: Sequence[Sample],
+        raws: Sequence[dict[str, list[Any]]],
+        keys: np.ndarray,
+        drawn: Drawn,
+    ) -> tuple[dict[str, Tokens], dict[str, tuple[bool, ...]]]:
+        """Return the streams and views, and which samples are whose.
+
+        Raises:
+            _Unusable: samples that can't be encoded.
+        """
+        streams = {
+            name: self._encode(name, stream, [raw.get(name, []) for raw in raws], keys, drawn)
+            for name, stream in self.streams.items()
+        }
+        present = {name: tokens.layout.present for name, tokens in streams.items()}
+        dealt = deal(self.groups, present, keys, seed=self.seed or 0)
+        for name, view in self.views.items():
+            stream = self.streams[view.stream]
+            made = [raw.get(name, []) for raw in raws]
+            if self._dealt(name):
+                own = dealt[name.partition("/")[0]]
+                for place, mine in enumerate(own):
+                    held = raws[place].get(_whole(view.stream), []) if mine else []
+                    try:
+                        made[place] = self._made(name, view, samples[place], held, keys[place])
+                    except UnreadableError as error:
+                        raise _Unusable({place: str(error)}, name) from error
+            streams[name] = self._encode(name, stream, made, keys, drawn)
+        return streams, dealt
 
     def _keys(self, refs: Refs) -> np.ndarray:
         names = np.array([hash_words(source.name) for source in self.sources], dtype=np.int64)
@@ -204,7 +264,12 @@ class PackedDataset(Dataset[Batch]):
         Raises:
             UnreadableError: the record can't be used.
         """
-        found = {name: stream.raws(row) for name, stream in self.streams.items()}
+        found = {}
+        for name, stream in self.streams.items():
+            try:
+                found[name] = stream.raws(row)
+            except UnreadableError as error:
+                raise _OfStream(str(error), name) from error
         if not any(found.values()):
             wanted = sorted({stream.field for stream in self.streams.values()})
             raise UnreadableError(f"it has none of the fields {', '.join(wanted)}")
@@ -233,7 +298,11 @@ class PackedDataset(Dataset[Batch]):
             generator = None
             if generators is not None and raw is not None:
                 generator = drawn[name, place, number] = generators[number]
-            small.append(None if raw is None else stream.tokenizer.shrink(raw, generator=generator))
+            try:
+                shrink = stream.tokenizer.shrink
+                small.append(None if raw is None else shrink(raw, generator=generator))
+            except Exception as error:
+                raise _OfStream(str(unreadable(error)), name) from error
         return small
 
     def _dealt(self, view: str) -> bool:
@@ -244,19 +313,46 @@ class PackedDataset(Dataset[Batch]):
     def _generators(
         self, name: str, keys: np.ndarray, owner: Sequence[int], drawn: Drawn
     ) -> _Generators | None:
-        """Return a generator a segment; one that has drawn already goes on where it was."""
+        """Return a generator a segment; one that has drawn already goes on where it was.
+
+        Copies of it, so that a batch that is packed again draws what it drew at first.
+        """
         if self.seed is None:
             return None
         word = hash_words(self.seed, name)
         places = list(_count(owner))
         made = {
-            index: drawn[name, sample, n]
+            index: deepcopy(drawn[name, sample, n])
             for index, (n, sample) in enumerate(places)
             if (name, sample, n) in drawn
         }
         return _Generators([int(keys[sample]) ^ word ^ (n << 1) for n, sample in places], made)
 
     def _encode(
+        self,
+        name: str,
+        stream: StreamReading,
+        raws: Sequence[list[Any]],
+        keys: np.ndarray,
+        drawn: Drawn,
+    ) -> Tokens:
+        try:
+            return self._tokens(name, stream, raws, keys, drawn)
+        except Exception as error:
+            reasons = {}
+            for place, raw in enumerate(raws):
+                alone = [raw if number == place else [] for number in range(len(raws))]
+                try:
+                    if raw:
+                        self._tokens(name, stream, alone, keys, drawn)
+                except Exception as own:
+                    reasons[place] = str(unreadable(own))
+            if not reasons:  # each by itself is all right
+                why = foreign(error)
+                raise DataError(f"stream {name!r}: a batch can't be encoded: {why}") from error
+            raise _Unusable(reasons, name) from error
+
+    def _tokens(
         self,
         name: str,
         stream: StreamReading,
@@ -281,10 +377,13 @@ class PackedDataset(Dataset[Batch]):
         """Return a view's copies of the raw values of one sample."""
         word = hash_words(self.seed or 0, name, "view")
         generators = _Generators([(int(key) ^ word) + n for n in range(len(raws))])
-        return [
-            None if item is None else view.make(item, sample, generator)
-            for item, generator in zip(raws, generators, strict=True)
-        ]
+        try:
+            return [
+                None if item is None else view.make(item, sample, generator)
+                for item, generator in zip(raws, generators, strict=True)
+            ]
+        except Exception as error:
+            raise unreadable(error) from error
 
 
 def _whole(stream: str) -> str:
@@ -318,7 +417,20 @@ def cut_samples(tokens: Tokens, samples: int) -> tuple[bool, ...]:
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+class _Safe(Dataset[Any]):
+    """Hands mistakes of ours on as what they are: a worker would wrap them in its traceback."""
+
+    def __init__(self, dataset: PackedDataset):
+        self.dataset = dataset
+
+    def __getitems__(self, refs: Refs) -> Batch | PolymodalError:
+        try:
+            return self.dataset[refs]
+        except PolymodalError as error:
+            return error
+
+
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 
@@ -329,17 +441,45 @@ def load_batches(
     workers: int = 0,
     prefetch: int = 2,
     pin_memory: bool = False,
-) -> DataLoader[Batch]:
-    """Return a plain DataLoader that makes the batches of these references, in order."""
-    return DataLoader(
-        dataset,
+) -> Iterator[Batch]:
+    """Yield the batches of these references, in order, by a plain DataLoader.
+
+    Raises:
+        DataError: data that can't be read; a worker that died.
+    """
+    loader = DataLoader(
+        _Safe(dataset),
         batch_sampler=refs,  # type: ignore[arg-type]  # a Refs is handed on whole
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # __getitems__ made the batch
+        collate_fn=_as_it_is,  # __getitems__ made the batch
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin_memory,
+        worker_init_fn=spare_worker,
         generator=torch.Generator(),  # or torch draws workers' seeds from the program's own state
     )
+    try:
+        for found in loader:
+            if isinstance(found, PolymodalError):
+                raise found
+            yield found
+    except (RuntimeError, OSError) as error:
+        raise worker_failure(error) or error from error
+
+
+def worker_failure(error: BaseException) -> DataError | None:
+    """Return what to say of an error of torch's about a data worker, None for any other.
+
+    It is raised wherever the training process happens to be when a worker dies.
+    """
+    text = str(error)
+    if "Too many open files" in text or "items of ancdata" in text:
+        return too_many_files()
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        return DataError(
+            f"a data worker died ({' '.join(text.split())}): often for lack of memory; lower "
+            "data.workers, data.prefetch or data.batch_size"
+        )
+    return None
 
 
 def in_order(sizes: Sequence[int], batch_size: int) -> Iterator[Refs]:
@@ -360,11 +500,14 @@ def token_counts(dataset: PackedDataset, number: int, *, batch_size: int = 256) 
         for index, row in zip(indices, source.read(dataset.split, indices), strict=True):
             if isinstance(row, UnreadableError):
                 continue
-            try:
-                found = {name: stream.raws(row) for name, stream in dataset.streams.items()}
-            except UnreadableError:
-                continue
-            counts[index] = sum(
-                sum(dataset.streams[name].tokenizer.count(raws)) for name, raws in found.items()
-            )
+            with suppress(UnreadableError):
+                counts[index] = sum(_tokens_of(s, row) for s in dataset.streams.values())
     return counts
+
+
+def _tokens_of(stream: StreamReading, row: Sample) -> int:
+    raws = stream.raws(row)
+    try:
+        return sum(stream.tokenizer.count(raws))
+    except Exception as error:
+        raise unreadable(error) from error

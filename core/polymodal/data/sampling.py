@@ -128,6 +128,9 @@ class Mixture:
         exponent: of the rows of sources without a weight; see `shares_of`.
         block: so many samples in a row, from position 0 on, are of one source.
 
+    Attributes:
+        shares: of the samples, by source; they add up to 1.
+
     Raises:
         DataError: no source has rows, or one with a weight is empty.
     """
@@ -146,6 +149,7 @@ class Mixture:
         self.seed = seed
         self.block = block
         shares = shares_of(sizes, weights, exponent=exponent)
+        self.shares = dict(zip(sizes, shares.tolist(), strict=True))
         by_rows = exponent == 1 and all(weights.get(name) is None for name in sizes)
         counts = self._counts(shares, by_rows)
         self.cycle = int(sum(counts))

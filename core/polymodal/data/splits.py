@@ -1,12 +1,20 @@
 """A source with its fields renamed and its rows shared out to training and evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from polymodal.config.shape import SplitConfig
-from polymodal.ground.errors import DataError, UnreadableError, nearest
+from polymodal.ground.errors import (
+    DataError,
+    PolymodalError,
+    UnreadableError,
+    foreign,
+    nearest,
+    unreadable,
+)
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.source import Sample, Source
 from polymodal.packed.noise import hash_words
@@ -47,7 +55,7 @@ class SplitSource:
 
     def mistakes(self) -> list[tuple[str, str]]:
         """Return what its `fields` and `split` say of columns it does not have: (path, what)."""
-        columns = self.source.columns()
+        columns = self._columns()
         wanted = {f"fields.{new}": old for new, old in self._fields.items()}
         for new, keys in self._records.items():
             wanted |= {f"fields.{new}.{key}": column for key, column in keys.items()}
@@ -66,7 +74,7 @@ class SplitSource:
         """
         for where, text in self.mistakes():
             raise DataError(f"data.sources.{self.name}.{where}: {text}")
-        kept = [column for column in self.source.columns() if column not in self._moved]
+        kept = [column for column in self._columns() if column not in self._moved]
         renamed = [new for new, old in self._fields.items() if old is not None]
         return (*kept, *renamed, *self._records)
 
@@ -77,7 +85,8 @@ class SplitSource:
             DataError: the column to split by does not exist or holds something else.
         """
         if self._rows is None:
-            self._rows = self._share_out()
+            with self._opening():
+                self._rows = self._share_out()
         return self._rows[split]
 
     def size(self, split: Split) -> int:
@@ -86,10 +95,52 @@ class SplitSource:
 
     def read(self, split: Split, indices: Sequence[int]) -> list[Sample | UnreadableError]:
         """Return rows of a split, by number within it."""
-        rows = self.source.rows(self.rows_of(split)[np.asarray(indices, dtype=np.int64)].tolist())
+        wanted = self.rows_of(split)[np.asarray(indices, dtype=np.int64)].tolist()
+        try:
+            rows = self.source.rows(wanted)
+        except Exception:  # of one of them: the others are not to be lost
+            rows = [self._row(number) for number in wanted]
         if not self._moved:
             return rows
         return [row if isinstance(row, UnreadableError) else self._rename(row) for row in rows]
+
+    def _row(self, number: int) -> Sample | UnreadableError:
+        try:
+            return self.source.rows([number])[0]
+        except Exception as error:
+            return unreadable(error)
+
+    def context(self) -> Mapping[str, Any]:
+        """Return what the source holds beside samples.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        with self._opening():
+            return self.source.context()
+
+    def record(self) -> dict[str, Any]:
+        """Return what tells its data from other data: rows, and a fingerprint if it has one.
+
+        Raises:
+            DataError: it can't be read.
+        """
+        with self._opening():
+            return {"rows": len(self.source), "fingerprint": self.source.fingerprint()}
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Turn what any library raises where there is no record to blame into one line."""
+        try:
+            yield
+        except PolymodalError:
+            raise
+        except Exception as error:
+            raise DataError(f"data.sources.{self.name} can't be read: {foreign(error)}") from error
+
+    def _columns(self) -> tuple[str, ...]:
+        with self._opening():
+            return self.source.columns()
 
     def _rename(self, row: Sample) -> Sample:
         kept = {name: value for name, value in row.items() if name not in self._moved}

@@ -5,8 +5,12 @@ import torch
 from polymodal.ground.errors import PolymodalError
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, option: str = "trainer.device") -> torch.device:
     """Return the device of a config: "auto" is the accelerator, if one works.
+
+    Args:
+        name: of the device.
+        option: that says it, for the error.
 
     Raises:
         PolymodalError: the device named is not there.
@@ -22,7 +26,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise PolymodalError(
-            f"trainer.device: {name!r} can't be used here ({str(error).splitlines()[0]}); "
+            f"{option}: {name!r} can't be used here ({str(error).splitlines()[0]}); "
             "set it to auto or cpu"
         ) from error
     return device

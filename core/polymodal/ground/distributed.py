@@ -25,6 +25,12 @@ def rank() -> int:
     return dist.get_rank() if is_distributed() else 0
 
 
+def communication_device() -> torch.device:
+    """Where tensors must lie that ranks exchange."""
+    cuda = is_distributed() and dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+
+
 def sum_over_ranks(values: Tensor) -> Tensor:
     """Return the sum of a tensor over all ranks, without gradients."""
     if world_size() == 1:

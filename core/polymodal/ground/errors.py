@@ -1,6 +1,7 @@
 """Mistakes a user can mend. The command line prints each as one line and exits with code 2."""
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 
 
@@ -26,6 +27,50 @@ class DataError(PolymodalError):
 
 class UnreadableError(PolymodalError):
     """A single record that can't be used; the run counts it, writes the reason down and goes on."""
+
+
+class Stopped(PolymodalError):
+    """A run that a signal ended, after what it had done was saved.
+
+    Args:
+        text: what came, and how to go on.
+        signal: its number; the command line exits with 128 more, as shells have it.
+    """
+
+    def __init__(self, text: str, signal: int):
+        super().__init__(text)
+        self.signal = signal
+
+
+def foreign(error: BaseException) -> str:
+    """Return what an exception of another library says, in one line, its kind before it."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
+
+def unreadable(error: Exception) -> UnreadableError:
+    """Return what a reader, tokenizer or source of anyone's raised as a fault of the record.
+
+    Raises:
+        PolymodalError: one of ours that stops a run; a shortage of file handles, which is no
+            fault of the record.
+    """
+    if isinstance(error, UnreadableError):
+        return error
+    if isinstance(error, PolymodalError):
+        raise error
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        raise too_many_files() from error
+    found = UnreadableError(foreign(error))
+    found.__cause__ = error
+    return found
+
+
+def too_many_files() -> DataError:
+    """Return what to say when the system hands out no more file handles."""
+    return DataError(
+        "too many open files: raise the limit (ulimit -n 4096), or lower data.workers or "
+        "data.prefetch"
+    )
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

@@ -78,4 +78,9 @@ class ProgressReport:
 
     def say(self, text: str) -> None:
         """Show a line of text."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Show a line of text that matters even where no progress is wanted."""
+        console = Console(stderr=True) if self.console.quiet else self.console
+        console.print(f"warning: {text}", highlight=False, soft_wrap=True, markup=False)

@@ -56,6 +56,13 @@ class Source(ABC):
             for row in self.rows(range(len(self)))
         ]
 
+    def fingerprint(self) -> str | None:
+        """Return a text that differs once the data does, found cheaply; None if it can't be.
+
+        A resumed run compares it with that of its start, beside the number of rows.
+        """
+        return None
+
     def context(self) -> Mapping[str, Any]:
         """Return what the data holds beside samples (a road network, a citation graph)."""
         return {}

@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polymodal.data.sampling import Mixture, Refs
 from polymodal.ground.distributed import rank, sum_over_ranks
-from polymodal.ground.errors import PolymodalError
 from polymodal.interfaces.objective import Loss
 from polymodal.packed.batch import Batch
 
@@ -51,16 +49,10 @@ class Sums:
         for name, pair in totals.items():
             self._add(name, *(pair if rank() == 0 else (0.0, 0.0)))
 
-    def means(self) -> dict[str, float]:
-        """Return the mean of each, over all ranks; NaN without targets. Waits for the device."""
-        return {
-            name: total / count if count else math.nan
-            for name, (total, count) in self.totals().items()
-        }
-
-    def counted(self) -> dict[str, float]:
-        """Return how many targets each had on this rank."""
-        return {name: float(count) for name, (_, count) in self._sums.items()}
+    @staticmethod
+    def means(totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+        """Return the mean of each of some `totals`; NaN without targets."""
+        return {n: total / count if count else math.nan for n, (total, count) in totals.items()}
 
 
 def _exact(number: float | Tensor) -> float | Tensor:
@@ -90,22 +82,13 @@ class Window:
         self.tokens += sum(tokens.layout.tokens for tokens in batch.streams.values())
         self.sums.add(losses)
 
-    def require_finite(self, number: int, refs: Refs, mixture: Mixture) -> None:
-        """Stop at a loss that is NaN or infinite.
-
-        Raises:
-            PolymodalError: naming the objective, the step and the samples.
-        """
-        counted = self.sums.counted()
-        for name, mean in self.sums.means().items():
-            if "/" not in name and counted[name] and not math.isfinite(mean):
-                pairs = zip(refs.source.tolist(), refs.index.tolist(), strict=True)
-                rows = ", ".join(f"{mixture.names[s]}[{i}]" for s, i in list(pairs)[:8])
-                raise PolymodalError(
-                    f"The loss of objective {name!r} is {mean} at step {number + 1}. Samples: "
-                    f"{rows}{', ...' if len(refs) > 8 else ''}. Lower optimizer.learning_rate, or "
-                    "look at these rows; the last checkpoint is whole."
-                )
+    def astray(self) -> list[str]:
+        """Return the objectives whose loss is NaN or infinite. Waits for the device."""
+        return [
+            name
+            for name, (total, count) in self.sums.totals().items()
+            if "/" not in name and count and not math.isfinite(total)
+        ]
 
 
 def plain(value: Any) -> Any:

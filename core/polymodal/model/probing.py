@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from jaxtyping import Float
 from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_batches
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import DataError, UnreadableError, nearest
+from polymodal.ground.errors import (
+    DataError,
+    PolymodalError,
+    UnreadableError,
+    foreign,
+    nearest,
+    unreadable,
+)
 from polymodal.interfaces.capabilities import Predicting
 from polymodal.interfaces.evaluation import Each, Evaluation, Features, Predictions, Score, Split
 from polymodal.interfaces.step import Step
@@ -111,18 +119,50 @@ class ModelProbe:
         """Return the vectors of values as they stand in a record: paths, texts, arrays.
 
         Raises:
-            UnreadableError: a value can't be read.
+            DataError: `raws` is one value, not a list of them.
+            UnreadableError: a value can't be read, or is empty; which, and why.
         """
+        vectors, skipped = self.encode_readable(stream, raws, objective=objective)
+        for number, reason in skipped.items():
+            raise UnreadableError(f"value {number} of {len(raws)} for stream {stream!r}: {reason}")
+        return vectors
+
+    def encode_readable(
+        self, stream: str, raws: Sequence[Any], *, objective: str | None = None
+    ) -> tuple[Float[np.ndarray, "readable width"], dict[int, str]]:
+        """Return the vectors of the values that can be read, and why others can't, by number.
+
+        A value without any token is none: nothing is known of it.
+
+        Raises:
+            DataError: `raws` is one value, not a list of them.
+        """
+        if isinstance(raws, str | bytes | Mapping | Path):
+            raise DataError(
+                f"embedding takes a list of values, got one {type(raws).__name__}: "
+                f"write [{raws!r:.40}]"
+            )
         reading = self._reading(stream)
-        found = []
+        found, skipped = [], {}
         with self._evaluating():
             for start in range(0, len(raws), self.batch_size):
-                values = [reading.shrunk(value) for value in raws[start : start + self.batch_size]]
-                tokens = reading.tokenizer.encode(values)
-                found.append(self._vectors(stream, {stream: tokens}, objective))
+                values: dict[int, Any] = {}
+                for number, value in enumerate(raws[start : start + self.batch_size], start):
+                    try:
+                        if isinstance(value, UnreadableError):  # of a table's row
+                            raise value
+                        values[number] = _some(reading.shrunk(value))
+                    except UnreadableError as error:
+                        skipped[number] = str(error)
+                tokens, without = _encoded(reading, values)
+                skipped |= without
+                if len(values) > len(without):
+                    kept = np.array([number not in without for number in values])
+                    found.append(self._vectors(stream, {stream: tokens}, objective)[kept])
+        skipped = dict(sorted(skipped.items()))
         if not found:
-            return np.zeros((0, self.model.encoder(stream).width), dtype=np.float32)
-        return np.concatenate(found)
+            return np.zeros((0, self.model.encoder(stream).width), dtype=np.float32), skipped
+        return np.concatenate(found), skipped
 
     def losses(
         self, objective: str, *, source: str, split: Split
@@ -208,15 +248,6 @@ class ModelProbe:
             )
         return self.sources[name]
 
-    def readable(self, stream: str, value: Any) -> str | None:
-        """Return why a value can't be read, or None if it can."""
-        reading = self._reading(stream)
-        try:
-            reading.raw(value)
-        except UnreadableError as error:
-            return str(error)
-        return None
-
     def _reading(self, stream: str) -> StreamReading:
         if stream not in self.readings:
             raise DataError(f"No stream is called {stream!r}.{nearest(stream, self.readings)}")
@@ -261,18 +292,52 @@ def _spread(values: Sequence[Any], counts: np.ndarray, each: Each) -> list[Any]:
     return found
 
 
-def run_evaluations(
-    evaluations: Mapping[str, Evaluation], probe: ModelProbe
-) -> dict[str, list[Score]]:
-    """Run every evaluation on one model; what they share is encoded once.
+def _some(raw: Any) -> Any:
+    """Return a raw value that holds something.
 
     Raises:
-        DataError: with the evaluation's name before the reason.
+        UnreadableError: it holds nothing.
     """
-    scores = {}
+    if raw is None or (isinstance(raw, str) and not raw.strip()):
+        raise UnreadableError("it is empty")
+    return raw
+
+
+def _encoded(reading: StreamReading, values: Mapping[int, Any]) -> tuple[Tokens, dict[int, str]]:
+    """Return the tokens of raw values, and why some have none; those are absent."""
+    try:
+        tokens = reading.tokenizer.encode(list(values.values()))
+        reasons: dict[int, str] = {}
+    except Exception as error:
+        reasons = {}
+        for number, raw in values.items():
+            try:
+                reading.tokenizer.encode([raw])
+            except Exception as own:
+                reasons[number] = str(unreadable(own))
+        if not reasons:
+            raise DataError(f"the values can't be encoded together: {foreign(error)}") from error
+        tokens = reading.tokenizer.encode([None if n in reasons else r for n, r in values.items()])
+    for number, present in zip(values, tokens.layout.present, strict=True):
+        if not present:
+            reasons.setdefault(number, "it has no tokens")
+    return tokens, reasons
+
+
+def run_evaluations(
+    evaluations: Mapping[str, Evaluation], probe: ModelProbe
+) -> tuple[dict[str, list[Score]], dict[str, str]]:
+    """Run every evaluation on one model; what they share is encoded once.
+
+    Returns:
+        Scores by evaluation; and why others have none: each fails alone.
+    """
+    scores: dict[str, list[Score]] = {}
+    failed: dict[str, str] = {}
     for name, evaluation in evaluations.items():
         try:
             scores[name] = evaluation.run(probe)
-        except DataError as error:
-            raise DataError(f"evaluate.{name}: {error}") from error
-    return scores
+        except Exception as error:
+            ours = isinstance(error, PolymodalError)
+            failed[name] = " ".join(str(error).split()) if ours else foreign(error)
+    return scores, failed

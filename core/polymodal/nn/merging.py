@@ -83,7 +83,8 @@ class Merging:
 
     def unmerge(self, rows: Shaped[Tensor, "merged *feature"]) -> Shaped[Tensor, "token *feature"]:
         """Return each token's row: that of what it became."""
-        return rows[self.source]
+        # Not by brackets: their gradient adds up in bfloat16 on CPU.
+        return rows.index_select(0, self.source)
 
 
 class Merger:
@@ -131,7 +132,7 @@ class Merger:
         weights = self.sizes.to(features.dtype)
         if self.scale is not None:
             joins = into != torch.arange(layout.tokens, device=layout.device)
-            likeness = (features * features[into]).sum(dim=1)
+            likeness = (features * features.index_select(0, into)).sum(dim=1)
             weights = torch.where(joins, weights * torch.sigmoid(self.scale * likeness), weights)
         self.source = merging.source[self.source]
         self.sizes = merging.sum(self.sizes)

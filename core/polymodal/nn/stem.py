@@ -76,5 +76,5 @@ def _averaged(
         return without, source, target, 1 / degree[target]
 
     without, source, target, share = layout.cached(("averaged", kinds), shares)
-    mixed = vectors[source] * share[:, None].to(vectors.dtype)
+    mixed = vectors.index_select(0, source) * share[:, None].to(vectors.dtype)
     return vectors.masked_fill(without[:, None], 0).index_add(0, target, mixed)

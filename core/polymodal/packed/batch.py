@@ -19,6 +19,7 @@ class Skipped:
     source: str
     index: int
     reason: str
+    stream: str | None = None  # that could not be read, where it was one
 
 
 @dataclass(frozen=True, eq=False)

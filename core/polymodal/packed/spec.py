@@ -28,6 +28,10 @@ class TokenSpec:
     def __post_init__(self) -> None:
         if (self.vocabulary > 0) == (self.features > 0):
             raise ValueError("a spec has either a vocabulary or features")
+        if self.extent is not None and len(self.extent) != self.axes:
+            raise ValueError(
+                f"extent must have a bound for each of the {self.axes} axes, got {self.extent}"
+            )
 
     def union(self, other: "TokenSpec") -> "TokenSpec | None":
         """Return the spec of tokens that may be of either kind, or None if they are unlike.

@@ -176,7 +176,9 @@ class Encoded:
         layout, rows = self.layout.selected(segments)
         index = torch.as_tensor(segments, dtype=torch.int64, device=self.vectors.device)
         source = self._selected_source(layout, index)
-        return Encoded(layout, self.vectors[rows], self.pooled[index], source)
+        return Encoded(
+            layout, self.vectors.index_select(0, rows), self.pooled.index_select(0, index), source
+        )
 
     def take(self, samples: Sequence[int] | Tensor) -> "Encoded":
         """Return these samples with all segments they own, in any order, repeats allowed."""
@@ -185,7 +187,9 @@ class Encoded:
             self.layout.owned(samples), dtype=torch.int64, device=self.pooled.device
         )
         source = self._selected_source(layout, index)
-        return Encoded(layout, self.vectors[rows], self.pooled[index], source)
+        return Encoded(
+            layout, self.vectors.index_select(0, rows), self.pooled.index_select(0, index), source
+        )
 
     def _selected_source(self, layout: Layout, segments: Int[Tensor, " chosen"]) -> Tensor | None:
         """Return the map of these segments' input tokens to their new rows; waits for the device.

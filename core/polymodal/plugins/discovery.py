@@ -16,7 +16,7 @@ from typing import Any
 
 import pluggy
 
-from polymodal.ground.errors import PluginError, nearest
+from polymodal.ground.errors import PluginError, foreign, nearest
 from polymodal.plugins import hookspecs
 from polymodal.plugins.registry import Component, Plugin, Registry
 
@@ -203,6 +203,28 @@ class Plugins:
         others = [hooks for hooks in self.manager.get_plugins() if hooks is not own]
         found: list[Any] = self.manager.subset_hook_caller(hook, others)(**arguments)
         return found
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call a hook of every plugin loaded so far, the last one loaded first.
+
+        Raises:
+            PluginError: a plugin's implementation raised; which one's, and what. The others were
+                called all the same.
+        """
+        failed: PluginError | None = None
+        for name, module in reversed(self.manager.list_name_plugin()):
+            if module is None or not hasattr(module, hook):
+                continue
+            try:
+                self.call(name, hook, **arguments)
+            except (Exception, SystemExit) as error:
+                self.get(name).traceback = traceback.format_exc()
+                why = f"failed in its hook {hook}: {foreign(error)}"
+                told = PluginError(f"The plugin {name!r} {why}")
+                told.__cause__ = error
+                failed = failed or told
+        if failed is not None:
+            raise failed
 
     def all(self) -> list[Plugin]:
         """Load every plugin and return them by name, broken and blocked ones included."""

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import torch
 
-from polymodal.config.checks import words
+from polymodal.config.checks import check_training, words
 from polymodal.config.shape import Config, Slot
 from polymodal.data.dealing import Hand
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import DataError, PluginError, PolymodalError, nearest
+from polymodal.ground.errors import DataError, PluginError, nearest
 from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.encoder import Encoder, Fusion
 from polymodal.interfaces.evaluation import Evaluation
@@ -39,9 +39,9 @@ Part = TypeVar("Part")
 # A training's parts, by the properties that build them.
 _PARTS = ("_tokenizers", "_readers", "_sources", "_encoders", "_modules", "_objectives",
           "_methods", "_evaluations", "_trackers")  # fmt: skip
-# What a constructor may raise of options it can't take, torch's own complaints included.
-_REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, OSError,
-             PolymodalError)  # fmt: skip
+# What a constructor may raise of options it can't take: whatever the libraries it calls do, torch
+# and those that read a file (a tokenizer's JSON, a zip) included.
+_REFUSALS = (Exception,)
 # Where the weights of a config's section stand in a model.
 _STATE = {"modules": "shared", "objectives": "objectives"}
 
@@ -96,7 +96,7 @@ class Builder:
             return None
         try:
             given = {name: self._offer(where, name) for name in signature.from_run}
-        except ValueError as error:
+        except (ValueError, DataError) as error:
             self._note(where, error)
             return None
         options = {}
@@ -265,7 +265,7 @@ class Builder:
         """What the sources hold beside samples; this reads data."""
         found: dict[str, Any] = {}
         for source in self.sources.values():
-            found.update(source.source.context())
+            found.update(source.context())
         return found
 
     @cached_property
@@ -326,6 +326,13 @@ class Builder:
                     hint = nearest(used, config.modules)
                     text = f"no module is called {used!r} under 'modules'.{hint}"
                     self._problems.append((_place(where, slot, used), text))
+            key = "data.batch_size" if slot.batch_size is None else f"{where}.batch_size"
+            if not objective.separable and (slot.batch_size or config.data.batch_size) == 1:
+                text = (
+                    f"is 1, but {slot.use} compares the samples of a batch with each other and "
+                    "would learn nothing; set it to 2 or more"
+                )
+                self._problems.append((key, text))
             whole = not objective.separable and not isinstance(objective, Comparison)
             if whole and config.trainer.accumulate > 1:
                 text = (
@@ -359,6 +366,7 @@ class Builder:
         """
         for part in _PARTS:
             getattr(self, part)  # builds it, and notes why it can't be
+        self._problems += check_training(self.config)
         self._raise()
         self.check_fields(read=False)
 
@@ -441,7 +449,7 @@ class Builder:
                 slot = getattr(config, section)[name]
                 self._try(where, partial(initialize, part, slot, name, _STATE[section]))
         self._raise()
-        self.plugins.hook.polymodal_model_built(model=model, config=config)
+        self.plugins.notify("polymodal_model_built", model=model, config=config)
         return model
 
     def _check_needs(self, where: str, slot: Slot, needs: Mapping[str, Need]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from polymodal.data.loader import StreamReading
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import DataError, UnreadableError
+from polymodal.ground.errors import DataError, PolymodalError, UnreadableError, foreign
 from polymodal.runs.build import Builder
 
 _ROWS_AT_ONCE = 256
@@ -23,7 +23,14 @@ def fit_tokenizers(builder: Builder) -> None:
             continue
         streams = [r for s, r in builder.readings.items() if config.tokenizer_of(s) == name]
         raws = _raws(list(builder.sources.values()), streams, config.data.fit_samples)
-        tokenizer.fit(raws)
+        try:
+            tokenizer.fit(raws)
+        except PolymodalError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"tokenizer {name!r} can't learn its vocabulary: {foreign(error)}"
+            ) from error
         if not tokenizer.fitted:
             fields = ", ".join(sorted({stream.field for stream in streams}))
             raise DataError(

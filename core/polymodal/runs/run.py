@@ -1,6 +1,7 @@
 """A run: a directory with everything one training left behind.
 
-config.yaml        the config, resolved
+config.yaml        the config, resolved but for ${oc.env:...}, whose values may be secrets
+data.json          rows and fingerprints of the data sources, to see on --resume that they changed
 metrics.jsonl      a line each trainer.log_every steps
 evaluation.json    scores, with chance and the same model untrained
 scores.jsonl       a line each time they were taken, to see when each task was at its best
@@ -18,13 +19,17 @@ from typing import Any
 import numpy as np
 import yaml
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file, save_model
 
 from polymodal.config.reading import check_config
+from polymodal.config.references import with_environment, with_references
 from polymodal.config.shape import Config, TrainedSlot
+from polymodal.ground.device import choose_device
 from polymodal.ground.distributed import rank, whole_weights
-from polymodal.ground.durable import beside, put_in_place, write_text
-from polymodal.ground.errors import ConfigError, DataError, PluginError, nearest
+from polymodal.ground.durable import beside, checksum, put_in_place, write_text, writing
+from polymodal.ground.errors import ConfigError, DataError, PluginError, foreign, nearest
+from polymodal.ground.locking import Lock
 from polymodal.interfaces.evaluation import Score
 from polymodal.interfaces.tokenizer import Tokenizer
 from polymodal.model.model import PretrainingModel
@@ -39,6 +44,7 @@ class RunDirectory:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._lock = Lock(self.path / ".lock")
 
     @property
     def checkpoints(self) -> Path:
@@ -55,29 +61,47 @@ class RunDirectory:
         """Whether a run was ever started here."""
         return (self.path / "config.yaml").exists()
 
-    def begin(self, config: Config) -> None:
-        """Create the directory and write the config.
+    def begin(self, config: Config, *, resume: bool = True) -> None:
+        """Create the directory, keep other processes out of it, and write the config.
 
         Raises:
-            DataError: it can't be written to, or holds something else.
+            DataError: it can't be written to, holds something else, or is in use; unless `resume`,
+                it holds a run.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._require_ours()
+            if not self._lock.take():
+                raise DataError(
+                    f"{self.path} is in use: another process trains there. Wait for it, or choose "
+                    "another --out"
+                )
         except (FileExistsError, NotADirectoryError) as error:
             raise DataError(f"{self.path} is a file; choose another --out") from error
         except OSError as error:
             raise DataError(
-                f"{self.path} can't be created: {error.strerror}; choose another --out"
-            ) from error
-        left = beside(self.path / "config.yaml")  # by a kill
-        if not self.holds_run and set(self.path.iterdir()) - {left}:
-            raise DataError(f"{self.path} is not empty and holds no run; choose another --out")
-        try:
-            write_text(self.path / "config.yaml", config_yaml(config))
-        except OSError as error:
-            raise DataError(
                 f"{self.path} can't be written to: {error.strerror}; choose another --out"
             ) from error
+        self._require_ours()
+        if self.holds_run and not resume:  # begun by another since we looked
+            raise self.taken()
+        write_text(self.path / "config.yaml", config_yaml(config))
+
+    def _require_ours(self) -> None:
+        left = {beside(self.path / "config.yaml"), self._lock.path}  # by a kill
+        if not self.holds_run and set(self.path.iterdir()) - left:
+            raise DataError(f"{self.path} is not empty and holds no run; choose another --out")
+
+    def taken(self) -> DataError:
+        """Return what to say where a run is and none may be."""
+        return DataError(
+            f"{self.path} holds another run; pass --resume to go on with it, or choose another "
+            "--out"
+        )
+
+    def release(self) -> None:
+        """Let other processes in."""
+        self._lock.release()
 
     def append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """Add lines to a JSONL file."""
@@ -89,11 +113,14 @@ class RunDirectory:
         """Return the whole lines of a JSONL file; one cut short by a kill is left out."""
         path = self.path / name
         found = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.split("\n"):
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
+                value = json.loads(line)
+            except ValueError:
                 continue
+            if isinstance(value, dict):
+                found.append(value)
         return found
 
     def cut(self, name: str, step: int) -> None:
@@ -108,9 +135,40 @@ class RunDirectory:
         write_text(self.path / name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """Return the content of a JSON file, None without one."""
+        """Return the content of a JSON file, None without one.
+
+        Raises:
+            DataError: it is damaged.
+        """
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return _read_json(path) if path.exists() else None
+
+
+def _read_json(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {foreign(error)}") from error
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """Return a run's config as plain values.
+
+    Raises:
+        DataError: it is damaged, or no config.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {foreign(error)}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("streams"), dict):
+        raise DataError(f"{path} is damaged: it holds no config of a run")
+    return with_environment(values)
 
 
 def config_values(config: Config) -> dict[str, Any]:
@@ -120,8 +178,12 @@ def config_values(config: Config) -> dict[str, Any]:
 
 
 def config_yaml(config: Config) -> str:
-    """Return a config as YAML, its defaults written out."""
-    return yaml.safe_dump(config_values(config), sort_keys=False, allow_unicode=True)
+    """Return a config as YAML, its defaults written out.
+
+    What came from the environment stands there as `${oc.env:NAME}`: it may be a secret.
+    """
+    values = with_references(config_values(config), config)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def save_run_model(
@@ -140,11 +202,17 @@ def save_run_model(
     listed = [asdict(requirement) for requirement in requirements]
     write_text(directory / "requirements.json", json.dumps(listed, indent=2) + "\n")
     file = directory / "model.safetensors"
-    if weights is None:
-        save_model(model, str(beside(file)))
-    else:
-        save_file(weights, beside(file))
-    put_in_place(file)
+    with writing(file):
+        if weights is None:
+            save_model(model, str(beside(file)))
+        else:
+            save_file(weights, beside(file))
+        # A kill may come between the two: the sum of what was there before is kept, too.
+        known = directory / "checksums.json"
+        before = _read_json(known) if known.exists() else {}
+        sums = [checksum(beside(file)), *before.get(file.name, [])[:1]]
+        write_text(known, json.dumps({file.name: sums}, indent=2) + "\n")
+        put_in_place(file)
 
 
 def save_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> None:
@@ -169,8 +237,8 @@ def load_tokenizers(directory: Path, tokenizers: Mapping[str, Tokenizer]) -> Non
         file = directory / "tokenizers" / f"{name}.json"
         try:
             tokenizer.load_state(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: {error}") from error
+        except Exception as error:  # of whatever reads a state that is damaged
+            raise DataError(f"{file} can't be loaded: {foreign(error)}") from error
 
 
 class Run:
@@ -242,8 +310,7 @@ def read_run_values(path: Path) -> dict[str, Any]:
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if not path.exists() else ""
         raise DataError(f"{path} holds no run: it has no config.yaml.{hint}")
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return values
+    return _read_values(file)
 
 
 def read_run_config(path: Path, *, plugins: Plugins | None = None) -> Config:
@@ -273,7 +340,8 @@ def load(
         plugins: those of this environment unless given.
 
     Raises:
-        DataError: there is no such run, or it has no saved model yet.
+        DataError: there is no such run, it has no saved model yet, or its files are damaged.
+        PolymodalError: the device is not here.
         PluginError: plugins the run needs are missing, with what to install.
     """
     path = Path(path)
@@ -283,7 +351,8 @@ def load(
         reason = "has no saved model yet" if (path / "config.yaml").exists() else "holds no run"
         raise DataError(f"{path} {reason}: {file} does not exist")
     plugins = plugins or installed()
-    values = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    where = choose_device(device, "device")
+    values = _read_values(directory / "config.yaml")
     if streams is not None:
         values = _only(values, streams)
     _require(directory, values, plugins)
@@ -291,8 +360,17 @@ def load(
     builder = Builder(_without_start(config, plugins), plugins=plugins)
     load_tokenizers(directory, builder.tokenizers)
     model = builder.model()
+    known = directory / "checksums.json"
+    sums = _read_json(known).get(file.name) if known.exists() else None
+    if sums and checksum(file) not in sums:
+        raise DataError(
+            f"{file} is damaged: it is not what was written (its checksum differs). A checkpoint "
+            "may be whole: train with --resume writes it anew"
+        )
     try:
         missing, unexpected = load_model(model, file, strict=False)
+    except SafetensorError as error:
+        raise DataError(f"{file} is damaged: {foreign(error)}") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1:2]
         raise DataError(f"{file} does not fit its config: {' '.join(first).strip()}") from error
@@ -300,7 +378,7 @@ def load(
         raise DataError(
             f"{file} does not fit its config: missing {missing[:3]}, unexpected {unexpected[:3]}"
         )
-    model.to(device).eval()
+    model.to(where).eval()
     return Run(path, config, builder, model)
 
 
@@ -369,9 +447,12 @@ def _require(directory: Path, values: Mapping[str, Any], plugins: Plugins) -> No
         PluginError: one line a missing plugin.
     """
     file = directory / "requirements.json"
-    recorded = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    recorded = _read_json(file) if file.exists() else []
     missing = _plugins_of(values) - set(plugins.names())
-    needed = [Requirement(**item) for item in recorded if item["plugin"] in missing]
+    try:
+        needed = [Requirement(**item) for item in recorded if item["plugin"] in missing]
+    except (TypeError, KeyError) as error:
+        raise DataError(f"{file} is damaged: {foreign(error)}") from error
     if not needed:
         return
     others = [s for s in values["streams"] if not missing & _plugins_of(_only(values, [s]))]

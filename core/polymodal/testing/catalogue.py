@@ -4,8 +4,8 @@ from functools import cache
 from importlib import import_module
 
 MODULES = (  # in the order their checks run
-    "readers", "tokenizers", "encoders", "fusions", "objectives", "sums", "leaks", "sources",
-    "evaluations", "methods", "trackers",
+    "readers", "tokenizers", "encoders", "fusions", "objectives", "sums", "bounds", "leaks",
+    "sources", "evaluations", "methods", "trackers",
 )  # fmt: skip
 
 

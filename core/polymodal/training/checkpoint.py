@@ -1,6 +1,7 @@
 """Checkpoints, written beside the old one and renamed: a kill at any moment leaves a good one.
 
     step-000000100/
+        checksums-0.json       of each file below, a file for each rank that wrote some
         state.pt               numbers: the step, the position in the data
         model.safetensors      }  a model that is whole on each rank
         tensors.safetensors    }  the optimiser's averages and the like, by parameter
@@ -9,6 +10,7 @@
 Either kind loads at any number of ranks, sharded or not.
 """
 
+import json
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -19,8 +21,15 @@ import torch
 from safetensors.torch import load_file, save_file, save_model
 from torch import Tensor, nn
 
-from polymodal.ground.distributed import is_shard, placed, rank, world_size
-from polymodal.ground.durable import beside, put_in_place
+from polymodal.ground.distributed import (
+    any_over_ranks,
+    communication_device,
+    is_shard,
+    placed,
+    rank,
+    world_size,
+)
+from polymodal.ground.durable import beside, checksum, put_in_place, writing
 from polymodal.ground.errors import DataError
 from polymodal.training.parallel import barrier
 
@@ -52,32 +61,107 @@ def save_checkpoint(
     if final.exists():
         return final
     partial = beside(final)
-    if rank() == 0:
-        directory.mkdir(parents=True, exist_ok=True)
-        for left in (*directory.glob(".writing-*"), *directory.glob(".removing-*")):  # by a kill
-            shutil.rmtree(left)
-        partial.mkdir()
-    barrier()
-    if any(map(is_shard, model.parameters())):
-        from torch.distributed.checkpoint.state_dict_saver import save
+    with writing(final):
+        if rank() == 0:
+            directory.mkdir(parents=True, exist_ok=True)
+            for kind in ("writing", "removing"):  # left by a kill
+                for left in directory.glob(f".{kind}-*"):
+                    shutil.rmtree(left)
+            partial.mkdir()
+        barrier()
+        if any(map(is_shard, model.parameters())):
+            from torch.distributed.checkpoint.state_dict_saver import save
 
-        weights = {f"{_MODEL}{name}": value for name, value in model.state_dict().items()}
-        save({**weights, **tensors}, checkpoint_id=partial / "shards")
-    elif rank() == 0:
-        save_model(model, str(partial / "model.safetensors"))
-        save_file({n: t.contiguous() for n, t in tensors.items()}, partial / "tensors.safetensors")
-    if rank() == 0:
-        torch.save(dict(state), partial / "state.pt")
-        put_in_place(final)
-        for old in checkpoints(directory)[:-keep]:
-            shutil.rmtree(old.rename(old.with_name(f".removing-{old.name}")))
+            weights = {f"{_MODEL}{name}": value for name, value in model.state_dict().items()}
+            save({**weights, **tensors}, checkpoint_id=partial / "shards")
+        elif rank() == 0:
+            save_model(model, str(partial / "model.safetensors"))
+            whole = {n: t.contiguous() for n, t in tensors.items()}
+            save_file(whole, partial / "tensors.safetensors")
+        if rank() == 0:
+            torch.save(dict(state), partial / "state.pt")
+        barrier()
+        _write_checksums(partial)
+        barrier()
+        if rank() == 0:
+            put_in_place(final)
+            for old in checkpoints(directory)[:-keep]:
+                shutil.rmtree(old.rename(old.with_name(f".removing-{old.name}")))
     barrier()
     return final
+
+
+def _write_checksums(folder: Path) -> None:
+    """Write the checksums of what this rank wrote: its own shards, and of rank 0 the rest."""
+    mine = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not path.name.startswith("checksums-")
+        # torch.distributed.checkpoint names shards "__<rank>_<number>.distcp".
+        and (path.name.split("_")[2] if path.suffix == ".distcp" else "0") == str(rank())
+    ]
+    if mine:
+        found = {path.relative_to(folder).as_posix(): checksum(path) for path in mine}
+        (folder / f"checksums-{rank()}.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def checkpoints(directory: Path) -> list[Path]:
     """Return the whole checkpoints of a run, oldest first; half-written ones don't count."""
     return sorted(directory.glob("step-*"))
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint's files, or None; the same on every rank.
+
+    Each rank reads a part of them. One written before there were checksums is only found damaged
+    when it is loaded.
+    """
+    wanted: dict[str, str] = {}
+    reason = ""
+    try:
+        for file in sorted(path.glob("checksums-*.json")):
+            wanted |= json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = f"{file.name}: {error}"
+    for number, (name, known) in enumerate(sorted(wanted.items())):
+        if not reason and number % world_size() == rank():
+            file = path / name
+            if not file.is_file():
+                reason = f"{name} is missing"
+            elif checksum(file) != known:
+                reason = f"{name} is not what was written (its checksum differs)"
+    (found,) = any_over_ranks([bool(reason)], communication_device())
+    return (reason or "another rank found it damaged") if found else None
+
+
+def newest_whole(directory: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest whole checkpoint, and a sentence for each damaged one that is newer.
+
+    Raises:
+        DataError: there are checkpoints, and all are damaged.
+    """
+    told: list[str] = []
+    for path in reversed(checkpoints(directory)):
+        reason = damage(path)
+        if reason is None:
+            return path, told
+        told.append(f"{path} is damaged: {reason}")
+    if told:
+        raise DataError(f"{told[0]}. No older one is whole; remove {directory} to begin again")
+    return None, told
+
+
+def set_aside(directory: Path, path: Path) -> None:
+    """Move the checkpoints newer than this one aside: their steps will be made again."""
+    if rank() == 0:
+        for newer in checkpoints(directory):
+            if newer > path:
+                aside = newer.with_name(f"damaged-{newer.name}")
+                if aside.exists():
+                    shutil.rmtree(aside)
+                newer.rename(aside)
+    barrier()
 
 
 def load_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -86,10 +170,15 @@ def load_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], di
     A tensor whose name ends in "/<parameter>/<anything>" is placed as that parameter is.
 
     Raises:
-        DataError: weights that do not fit the model.
+        DataError: weights that do not fit the model, or files that can't be read.
     """
     shards = path / "shards"
-    found = _read_shards(shards, model) if shards.is_dir() else _read_whole(path)
+    try:
+        found = _read_shards(shards, model) if shards.is_dir() else _read_whole(path)
+        state: dict[str, Any] = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+    except Exception as error:  # of safetensors, zip, pickle, torch
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(f"{path} can't be read: {why}") from error
     own = model.state_dict(keep_vars=True)
     weights = {n.removeprefix(_MODEL): t for n, t in found.items() if n.startswith(_MODEL)}
     # Of tied weights safetensors keeps one.
@@ -107,7 +196,6 @@ def load_checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], di
         for name, value in weights.items():
             own[name].copy_(placed(value, own[name]))
     tensors = {n: t for n, t in found.items() if not n.startswith(_MODEL)}
-    state: dict[str, Any] = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
     return tensors, state
 
 

@@ -24,6 +24,8 @@ from polymodal.training.parallel import last_backward, parallel
 from polymodal.training.schedule import learning_rate, weight_decay
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# A scaler halves its scale at each overflow: this is 36 of them below where it begins.
+_SMALLEST_SCALE = 2.0**-20
 Counts = dict[str, int | float | Tensor]
 
 
@@ -62,6 +64,11 @@ class Optimization:
             scale = (phase.learning_rate or rate) / rate
             group = {"params": list(phase.parameters), "scale": scale, "decays": True}
             self.optimizers[key] = torch.optim.AdamW([group], **options, fused=True)
+        # The first step whose gradient was no number, -1 before. From then on nothing moves.
+        self._stuck = torch.full((), -1, dtype=torch.int64, device=device)
+        # A single accelerator is not waited for; ranks wait for each other in any case.
+        self.waits = device.type == "cpu" or world_size() > 1
+        self._number = 0
         half = config.trainer.precision == "float16" and device.type == "cuda"
         self.scaler = torch.amp.GradScaler(device.type, enabled=True) if half else None
 
@@ -82,6 +89,7 @@ class Optimization:
             The losses of each micro-batch.
         """
         self._schedule(number, total)
+        self._number = number
         arguments: dict[str, Any] = {"number": number, "total": total, "seed": self.config.seed}
         for key, phase in self.phases.items():
             if key.partition("/")[0] in names:
@@ -183,14 +191,54 @@ class Optimization:
         if self.scaler:
             self.scaler.unscale_(optimizer)
         norm = self._clip(optimizer)
-        if self.scaler:
+        if self.scaler:  # leaves out steps that overflow by itself
             self.scaler.step(optimizer)
             self.scaler.update()
         else:
-            optimizer.step()
+            self._step(optimizer, norm)
         for parameter in self.parameters:  # a phase's pass reaches those of others
             parameter.grad = None
         return norm
+
+    def _step(self, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
+        """Move the weights, unless a gradient was no number, in this update or before.
+
+        Without waiting for an accelerator: the fused AdamW takes a flag, as gradient scalers use.
+        """
+        bad = ~norm.to(self.device).isfinite() & (self._stuck < 0)
+        self._stuck = torch.where(bad, self._number, self._stuck)
+        if self.waits:
+            if int(self._stuck) < 0:
+                optimizer.step()
+            return
+        flag: Any = optimizer
+        flag.grad_scale, flag.found_inf = None, (self._stuck >= 0).float()
+        optimizer.step()
+
+    def stuck(self) -> int | None:
+        """Return the first step whose gradient was not finite, or None. Waits for the device.
+
+        The weights are those before that step. With a gradient scaler: once it can scale no lower.
+        """
+        if self.scaler:
+            return self._number if self.scaler.get_scale() < _SMALLEST_SCALE else None
+        step = int(self._stuck)
+        return None if step < 0 else step
+
+    def astray(
+        self, batches: Sequence[Batch], names: Sequence[str], *, number: int, total: int
+    ) -> list[str]:
+        """Return the objectives whose gradient is not finite; the weights stay as they are."""
+        arguments: dict[str, Any] = {"number": number, "total": total, "seed": self.config.seed}
+        found = []
+        for name in names:
+            self._gradients(batches, {**arguments, "objectives": [name]})
+            norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+            if not bool(norm.isfinite()):
+                found.append(name)
+            for parameter in self.parameters:
+                parameter.grad = None
+        return found
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> Tensor:
         bound = self.config.optimizer.clip

@@ -6,16 +6,18 @@ each, `fully_shard` (FSDP2) cuts it up among them.
 
 import inspect
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from polymodal.ground.distributed import is_distributed, world_size
-from polymodal.ground.errors import PolymodalError
+from polymodal.ground.distributed import is_distributed, rank, world_size
+from polymodal.ground.errors import PolymodalError, foreign
 from polymodal.model.model import PretrainingModel
 from polymodal.nn.transformer import Transformer
 
@@ -80,10 +82,60 @@ def processes(device: str = "auto") -> Iterator[None]:
         torch.cuda.set_device(int(found["LOCAL_RANK"]))
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield
-        dist.barrier()  # no rank leaves while another still talks to it
+        with _told_of_each_other():
+            yield
+            dist.barrier()  # no rank leaves while another still talks to it
     finally:
         dist.destroy_process_group()
+
+
+# How torch says that another process is gone, by gloo, nccl and the store.
+_GONE = re.compile(
+    r"[Cc]onnection (closed|reset|refused)|[Bb]roken pipe|remote process exited|NCCL|Gloo|gloo"
+    r"|[Tt]imed out waiting|recvValue failed|unhandled system error"
+)
+_PATIENCE = 10.0  # seconds in which all that live have noticed
+
+
+@contextmanager
+def _told_of_each_other() -> Iterator[None]:
+    """Let ranks know by what error another one ended, or that it was lost.
+
+    Raises:
+        PolymodalError: which rank this one can't go on without.
+    """
+    store = dist.distributed_c10d._get_default_store()
+    try:
+        yield
+    except BaseException as error:
+        gone = isinstance(error, RuntimeError) and _GONE.search(str(error)) is not None
+        with suppress(Exception):  # the store may be gone, too
+            store.set(f"polymodal/{rank()}", "" if gone else foreign(error))
+        if gone:
+            raise PolymodalError(_ended(store)) from error
+        raise
+
+
+def _ended(store: Any) -> str:
+    """Return which other ranks ended, and why as far as they could tell."""
+    others = [number for number in range(world_size()) if number != rank()]
+    told: dict[int, str] = {}
+    until = time.monotonic() + _PATIENCE
+    try:
+        while len(told) < len(others) and time.monotonic() < until:
+            for number in others:
+                if number not in told and store.check([f"polymodal/{number}"]):
+                    told[number] = store.get(f"polymodal/{number}").decode()
+            if any(told.values()):
+                break
+            time.sleep(0.1)
+    except RuntimeError:
+        return "rank 0, which holds the ranks' store, was lost: look at its own output"
+    reasons = [f"rank {number} ended: {reason}" for number, reason in told.items() if reason]
+    lost = [str(number) for number in others if number not in told]
+    if not reasons and lost:
+        reasons = [f"rank {', '.join(lost)} was lost: killed, out of memory, or cut off"]
+    return f"{'; '.join(reasons) or 'another rank was lost'}. This rank can't go on without it"
 
 
 def parallel(model: PretrainingModel, strategy: Strategy, device: torch.device) -> nn.Module:

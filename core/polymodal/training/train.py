@@ -4,20 +4,28 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from polymodal.config.references import with_references
 from polymodal.config.shape import Config
 from polymodal.data.grouping import Grouped
-from polymodal.data.loader import PackedDataset, load_batches, token_counts
+from polymodal.data.loader import PackedDataset, load_batches, token_counts, worker_failure
 from polymodal.data.sampling import Draws, Mixture, Refs, batches
 from polymodal.ground.device import choose_device, seed_generators
-from polymodal.ground.distributed import rank, world_size
-from polymodal.ground.errors import DataError
+from polymodal.ground.distributed import (
+    any_over_ranks,
+    communication_device,
+    rank,
+    world_size,
+)
+from polymodal.ground.errors import DataError, PluginError, foreign
 from polymodal.ground.progress import ProgressReport
+from polymodal.ground.stopping import Stop
 from polymodal.interfaces.evaluation import Score
 from polymodal.interfaces.step import Step
 from polymodal.model.ledger import Ledger
@@ -39,13 +47,18 @@ from polymodal.runs.run import (
     save_tokenizers,
     score_rows,
 )
-from polymodal.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from polymodal.training.checkpoint import (
+    load_checkpoint,
+    newest_whole,
+    save_checkpoint,
+    set_aside,
+)
+from polymodal.training.finite import not_finite
 from polymodal.training.optimization import Optimization
 from polymodal.training.parallel import barrier
+from polymodal.training.resuming import changes, records, require_same_config, require_same_data
 from polymodal.training.schedule import learning_rate
-
-# What may differ when a run is resumed: nothing that changes what has been learnt so far.
-_FREE_ON_RESUME = {"trainer", "evaluate", "trackers"}
+from polymodal.training.seen import Seen
 
 
 class Training:
@@ -77,15 +90,15 @@ class Training:
         self.config = config
         self.directory = RunDirectory(directory)
         self.builder = Builder(config, origin, plugins=plugins)
-        self.quiet = quiet
         self.device = choose_device(config.trainer.device)
+        self._told: list[str] = []  # to be said at the start
         if self.directory.holds_run:
             if not resume:
-                raise DataError(
-                    f"{self.directory.path} holds another run; pass --resume to go on with it, or "
-                    "choose another --out"
-                )
-            self._check_same()
+                raise self.directory.taken()
+            old = read_run_config(self.directory.path, plugins=self.builder.plugins)
+            require_same_config(old, config, self.directory.path)
+            if old.optimizer != config.optimizer:
+                self._told.append("the optimizer's settings are not those of the run's last start")
         # Everything a config can get wrong shows here, before data is read or files are written.
         self.builder.check()
         self.model = self.builder.model()
@@ -101,9 +114,17 @@ class Training:
             block=self._largest_batch() if config.data.batches == "one_source" else 1,
         )
         self.total = self._total_steps()
+        self.warnings: list[str] = []  # what was said beside progress
+        self.failed: dict[str, str] = {}  # why evaluations have no scores, the last time
+        data = records(self.sources)
+        known = self.directory.read_json("data.json") if self.directory.holds_run else None
+        self._changed = changes(known["sources"], data) if known else []
+        if not config.trainer.changed_data:
+            require_same_data(self._changed)
         barrier()  # every rank has looked at the directory before the first writes to it
         if rank() == 0:
-            self.directory.begin(config)
+            self.directory.begin(config, resume=resume)
+            self.directory.write_json("data.json", {"sources": data})
             if resume and has_tokenizers(self.directory.model, self.builder.tokenizers):
                 load_tokenizers(self.directory.model, self.builder.tokenizers)
             fit_tokenizers(self.builder)
@@ -121,24 +142,18 @@ class Training:
         self.average = WeightAverage(self.model, config.trainer.ema) if config.trainer.ema else None
         self.step = 0  # optimisation steps done
         self.position = 0  # samples drawn
-        self.skipped = 0
+        self.seen = Seen(
+            list(self.sources),
+            list(self.model.objectives),
+            limit=config.data.max_skipped,
+            device=self.device,
+        )
+        self.stop = Stop()
+        self._saved = time.monotonic()
         self.window = Window()  # since the last line of metrics
         if resume:
             self._resume()
-
-    def _check_same(self) -> None:
-        old = read_run_config(self.directory.path, plugins=self.builder.plugins)
-        for name in type(self.config).model_fields:
-            if name not in _FREE_ON_RESUME and getattr(old, name) != getattr(self.config, name):
-                ignored = {"workers", "prefetch", "max_skipped"}
-                if name == "data" and old.data.model_dump(exclude=ignored) == (
-                    self.config.data.model_dump(exclude=ignored)
-                ):
-                    continue
-                raise DataError(
-                    f"{self.directory.path} holds a run with another {name!r}; resume it with the "
-                    "config it was started with, or choose another --out"
-                )
+        self.report = ProgressReport(self.total, done=self.step, quiet=quiet or rank() > 0)
 
     def _adjust_blocks(self) -> None:
         from polymodal.nn.transformer import Transformer
@@ -171,16 +186,18 @@ class Training:
         return max(self.config.data.batch_size, *own)
 
     def _resume(self) -> None:
-        found = checkpoints(self.directory.checkpoints)
+        found, damaged = newest_whole(self.directory.checkpoints)
+        self._told += [f"{each}; going on from {found}" for each in damaged]
         if found:
-            tensors, state = load_checkpoint(found[-1], self.model)
+            tensors, state = load_checkpoint(found, self.model)
             self.optimization.load(tensors, state["scaler"])
             if self.average:
                 kept = {n.split("/")[1]: t for n, t in tensors.items() if n.startswith("average")}
                 self.average.load(kept)
             self.step, self.position = state["step"], state["position"]
-            self.skipped = state["skipped"]
+            self.seen.load(state.get("seen"))
             self.window.sums.load(state.get("unlogged", {}))
+            set_aside(self.directory.checkpoints, found)
         if rank() == 0:
             self.directory.cut("metrics.jsonl", self.step)
             self.directory.cut("scores.jsonl", self.step)
@@ -197,7 +214,7 @@ class Training:
         state = {
             "step": self.step,
             "position": self.position,
-            "skipped": self.skipped,
+            "seen": self.seen.state(),
             "unlogged": self.window.sums.totals(),
             "scaler": scaler.state_dict() if scaler else {},
         }
@@ -205,6 +222,7 @@ class Training:
         save_checkpoint(
             self.directory.checkpoints, self.step, self.model, tensors, state, keep=keep
         )
+        self._saved = time.monotonic()
 
     def save_model(self) -> None:
         """Write `model/`: averaged weights where an average is kept."""
@@ -217,17 +235,21 @@ class Training:
                 self.builder.requirements(),
             )
 
-    def batches(self) -> Iterator[tuple[Refs, list[Batch]]]:
-        """Yield each step's references and this rank's micro-batches, from where it stands."""
-        config = self.config
-        dataset = PackedDataset(
+    @cached_property
+    def dataset(self) -> PackedDataset:
+        """What makes the batches of this run."""
+        return PackedDataset(
             list(self.sources.values()),
             self.builder.readings,
             views=self.model.views(),
             fields=fields_of(self.model),
-            groups=groups_of(self.model, config),
-            seed=config.seed,
+            groups=groups_of(self.model, self.config),
+            seed=self.config.seed,
         )
+
+    def batches(self) -> Iterator[tuple[Refs, list[Batch]]]:
+        """Yield each step's references and this rank's micro-batches, from where it stands."""
+        config, dataset = self.config, self.dataset
         lengths, window, budget = None, config.data.group_by_length, config.data.tokens
         if window is not None or budget is not None:
             lengths = [token_counts(dataset, number) for number in range(len(self.sources))]
@@ -271,31 +293,42 @@ class Training:
         Raises:
             PolymodalError: a loss that is not finite, too many unreadable records.
         """
-        hook = self.builder.plugins.hook
+        plugins, where = self.builder.plugins, str(self.directory.path)
         with ExitStack() as stack:
+            stack.callback(self.directory.release)
             error: BaseException | None = None
+            given = with_references(self.config.model_dump(mode="json"), self.config)
             for tracker in self.trackers.values() if rank() == 0 else ():
-                tracker.begin(self.config.model_dump(mode="json"), str(self.directory.path))
+                tracker.begin(given, where)
                 stack.callback(tracker.end)
-            hook.polymodal_run_started(directory=str(self.directory.path), config=self.config)
             try:
+                plugins.notify("polymodal_run_started", directory=where, config=self.config)
                 return self._train()
             except BaseException as caught:
-                error = caught
+                error = worker_failure(caught) or caught
+                if error is not caught:
+                    raise error from caught
                 raise
             finally:
-                hook.polymodal_run_ended(directory=str(self.directory.path), error=error)
+                try:
+                    plugins.notify("polymodal_run_ended", directory=where, error=error)
+                except PluginError as failure:
+                    if error is None:  # or it would hide why the run failed
+                        raise
+                    self.report.warn(str(failure))
 
     def _train(self) -> list[dict[str, Any]]:
         config, trainer, model = self.config, self.config.trainer, self.model
-        ledger = self.ledger
-        report = ProgressReport(self.total, done=self.step, quiet=self.quiet or rank() > 0)
-        untrained = self._untrained(report)
+        ledger, report = self.ledger, self.report
+        self._say_at_start()
+        untrained = self._untrained()
         model.train()
         data = self.batches()
         window = self.window = Window(self.window.sums)
-        with report:
-            while self.step < self.total:
+        leave = False
+        recent: list[tuple[int, Refs]] = []  # steps since the device was last waited for
+        with self.stop.listening(), report:
+            while self.step < self.total and not leave:
                 number = self.step
                 ledger.begin(number)
                 began = time.perf_counter()
@@ -309,15 +342,24 @@ class Training:
                     method.before_step(number, self.total)  # type: ignore[operator]
                 self._note_skipped(micro_batches, refs)
                 steps = [self._to_device(batch) for batch in micro_batches]
+                for name in names if world_size() == 1 else ():
+                    objective = model.objective(name)
+                    if not objective.separable:
+                        self.seen.compare(name, list(objective.needs()), steps)
                 ledger.lap("moving")
                 ledger.measure(steps[0], names, number, total=self.total, seed=config.seed)
                 losses = self.optimization.backward(steps, names, number=number, total=self.total)
                 ledger.lap("passes")
                 for batch, found in zip(steps, losses, strict=True):
                     window.add(batch, found)
-                if self.device.type == "cpu":
-                    window.require_finite(number, refs, self.mixture)
+                recent.append((number, refs))
+                if self.optimization.waits and (astray := window.astray()):
+                    raise self._not_finite("loss", astray, number, refs)
                 norm = self.optimization.apply(steps, names)
+                looks = self.step + 1 == self.total or (self.step + 1) % trainer.log_every == 0
+                if self.optimization.waits or looks:
+                    self._require_finite(recent)
+                    recent.clear()
                 if self.average:
                     self.average.update()
                 after = Step(model, steps[-1], number=number, total=self.total, seed=config.seed)
@@ -331,30 +373,123 @@ class Training:
                     self.directory.append("ledger.jsonl", [costs])
                 self.step, self.position = number + 1, refs.stop
                 report.step(self.step)
-                if self.step % trainer.log_every == 0 or self.step == self.total:
-                    window.require_finite(number, refs, self.mixture)
-                    self._log(window, norm, report)
+                if looks:
+                    self._log(window, norm)
                     window = self.window = Window()
                 if self._due(trainer.evaluate_every):
                     self._write_scores(self.evaluate(), untrained)
                     model.train()
-                if self._due(trainer.checkpoint_every):
+                leave, late = self._asked()
+                if leave or late or self._due(trainer.checkpoint_every):
+                    self._require_finite(recent)
+                    recent.clear()
                     self.save()
                     self.save_model()
+        if leave:
+            raise self.stop.raised(
+                f"after step {self.step} of {self.total}; all is saved: go on with --resume"
+            )
+        self._judge_whole()
         self.save()
         self.save_model()
-        rows = self._write_scores(self.evaluate(), untrained)
-        if self.skipped:
-            report.say(
-                f"{self.skipped} of {self.position} samples were skipped; the reasons are in "
-                f"{self.directory.path / 'skipped.jsonl'}"
+        return self._write_scores(self.evaluate(), untrained)
+
+    def _say_at_start(self) -> None:
+        """Say what the run begins with: shares of the data, and what is odd about it."""
+        for text in [*self._told, *self._changed]:
+            self._warn(text)
+        shares = self.mixture.shares
+        if len(shares) > 1:
+            listed = ", ".join(
+                f"{name} {share:.1%} ({size:,} rows)"
+                for (name, share), size in zip(shares.items(), self.mixture.sizes, strict=True)
             )
-        return rows
+            self.report.say(f"samples by source: {listed}")
+        for name, size in zip(self.mixture.names, self.mixture.sizes, strict=True):
+            for objective in self.model.objectives:
+                own = self.config.objectives[objective].batch_size
+                most = round((own or self.config.data.batch_size) * shares[name])
+                if not self.model.objective(objective).separable and 0 < size < most:
+                    self._warn(
+                        f"source {name!r} has {size} rows, but some {most} samples of a batch: "
+                        f"{objective!r} compares rows with copies of themselves"
+                    )
+
+    def _warn(self, text: str) -> None:
+        """Say what should not be missed, and keep it for `warnings`."""
+        self.warnings.append(text)
+        if rank() == 0:
+            self.report.warn(text)
+
+    def _asked(self) -> tuple[bool, bool]:
+        """Return whether a signal came, and whether a checkpoint is late, on any rank alike."""
+        minutes = self.config.trainer.checkpoint_minutes
+        late = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        flags = [self.stop.signal is not None, late and self.step < self.total]
+        leave, late = any_over_ranks(flags, communication_device())
+        return leave, late
+
+    def _require_finite(self, recent: Sequence[tuple[int, Refs]]) -> None:
+        """Stop if a step since the last look had a gradient or a loss that is no number.
+
+        Raises:
+            PolymodalError: naming the step, the objectives and the samples.
+        """
+        step = self.optimization.stuck()
+        for number, refs in recent:
+            if number == step:
+                found = self.window.astray()
+                what = "loss" if found else "gradient"
+                raise self._not_finite(what, found or self._astray(number, refs), number, refs)
+        if not self.optimization.waits and recent and (found := self.window.astray()):
+            raise self._not_finite("loss", found, *recent[-1])
+
+    def _not_finite(self, what: str, names: Sequence[str], number: int, refs: Refs) -> Exception:
+        folder = self.directory.checkpoints
+        return not_finite(what, names, number, refs, self.mixture, folder)
+
+    def _astray(self, number: int, refs: Refs) -> list[str]:
+        """Return the objectives of a step whose gradient is no number, by making it again."""
+        names = self._objectives_of(number)
+        if world_size() > 1 or len(names) == 1:
+            return names
+        parts = self.config.trainer.accumulate
+        steps = [self._to_device(self.dataset[refs.part(n, parts)]) for n in range(parts)]
+        seed_generators(hash_words(self.config.seed, "step", number, rank()), self.device)
+        return self.optimization.astray(steps, names, number=number, total=self.total) or names
+
+    def _judge_whole(self) -> None:
+        """Look at what the whole run has seen, before its model is called trained.
+
+        Raises:
+            DataError: a source was too broken, or nothing was trained.
+        """
+        where = str(self.directory.path / "skipped.jsonl")
+        try:
+            doubts = self.seen.judge(where, ended=True)
+            without = self.seen.without_targets() if self.step else []
+        except DataError as error:
+            self.save()
+            raise DataError(
+                f"{error}. The last step is saved as a checkpoint, but no model: with a higher "
+                "data.max_skipped, --resume accepts what was skipped"
+            ) from error
+        for text in doubts:
+            self._warn(text)
+        for text in self.seen.alone():
+            self._warn(text)
+        for name in without:
+            self._warn(f"objective {name!r} never had a target: nothing was learnt by it")
+        skipped = sum(self.seen.skipped().values())
+        if skipped and not doubts:
+            self.report.say(
+                f"{skipped} of {self.position} samples were skipped; the reasons are in {where}"
+            )
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.step % every == 0 and self.step < self.total
 
-    def _untrained(self, report: ProgressReport) -> dict[str, list[Score]] | None:
+    def _untrained(self) -> dict[str, list[Score]] | None:
         """Return the scores of the model before its first step, measured once a run."""
         if not self.evaluations or not self.config.trainer.evaluate_untrained:
             return None
@@ -362,12 +497,20 @@ class Training:
         if found is None:
             if self.step:
                 return None
-            report.say("measuring the untrained model")
-            scores = run_evaluations(self.evaluations, self.probe())
+            self.report.say("measuring the untrained model")
+            scores, failed = run_evaluations(self.evaluations, self.probe())
+            for name, reason in failed.items():
+                self._warn(f"evaluate.{name} has no score: {reason}")
             found = {n: [vars(s) for s in each] for n, each in scores.items()}
             if rank() == 0:
                 self.directory.write_json("untrained.json", found)
-        return {name: [Score(**score) for score in each] for name, each in found.items()}
+        try:
+            return {name: [Score(**score) for score in each] for name, each in found.items()}
+        except (TypeError, AttributeError) as error:
+            raise DataError(
+                f"{self.directory.path / 'untrained.json'} is damaged: {foreign(error)}; remove "
+                "it to go on without"
+            ) from error
 
     def _objectives_of(self, number: int) -> list[str]:
         names = list(self.model.objectives)
@@ -384,25 +527,18 @@ class Training:
 
     def _note_skipped(self, micro_batches: Sequence[Batch], refs: Refs) -> None:
         found = [each for batch in micro_batches for each in batch.skipped]
-        if not found:
-            return
-        lines = [{"step": self.step + 1, **vars(each)} for each in found]
-        self.directory.append("skipped.jsonl", lines)
-        self.skipped += len(found)
-        share = self.skipped * world_size() / refs.stop
-        limit = self.config.data.max_skipped
-        # A handful of bad records at the start says little about the share of the whole.
-        if share > limit and self.skipped >= 10:
-            last = found[-1]
-            raise DataError(
-                f"{self.skipped} of {refs.stop} samples could not be used ({share:.0%}, more than "
-                f"data.max_skipped {limit:.0%}). The last: row {last.index} of {last.source!r}: "
-                f"{last.reason}. All are in {self.directory.path / 'skipped.jsonl'}"
-            )
+        self.seen.add(refs, found)
+        if found:
+            lines = [{"step": self.step + 1, **vars(each)} for each in found]
+            self.directory.append("skipped.jsonl", lines)
+            if world_size() == 1:  # ranks judge together, when they log
+                self.seen.judge(str(self.directory.path / "skipped.jsonl"))
 
-    def _log(self, window: "Window", norm: Tensor, report: ProgressReport) -> None:
+    def _log(self, window: Window, norm: Tensor) -> None:
         seconds = time.perf_counter() - window.began
-        means = window.sums.means()
+        totals = window.sums.totals()
+        self.seen.score(totals)
+        means = window.sums.means(totals)
         record: dict[str, Any] = {
             "step": self.step,
             "loss": {name: value for name, value in means.items() if "/" not in name},
@@ -413,17 +549,20 @@ class Training:
             "samples_per_second": window.samples * world_size() / seconds,
             "tokens_per_second": window.tokens * world_size() / seconds,
             "waiting": window.waited / seconds,
-            "skipped": self.skipped,
+            "skipped": sum(self.seen.skipped().values()),
         }
         record = {key: plain(value) for key, value in record.items()}
         if rank() == 0:
             self.directory.append("metrics.jsonl", [record])
-            report.log(record)
+            self.report.log(record)
             flat = {f"loss/{k}": v for k, v in record["loss"].items()}
             flat |= record["metrics"]
             flat |= {k: v for k, v in record.items() if isinstance(v, float) and k != "step"}
             for tracker in self.trackers.values():
                 tracker.log(self.step, flat)
+
+        if world_size() > 1:
+            self.seen.judge(str(self.directory.path / "skipped.jsonl"))
 
     def probe(self) -> ModelProbe:
         """Return the model as evaluations see it."""
@@ -438,18 +577,26 @@ class Training:
         )
 
     def evaluate(self) -> dict[str, list[Score]]:
-        """Run the evaluations, on averaged weights where an average is kept."""
+        """Run the evaluations, on averaged weights where an average is kept.
+
+        One that can't score is left out, and its reason is in `failed`.
+        """
         with self.average.applied() if self.average else nullcontext():
-            return run_evaluations(self.evaluations, self.probe())
+            scores, self.failed = run_evaluations(self.evaluations, self.probe())
+        return scores
 
     def _write_scores(
         self, scores: Mapping[str, list[Score]], untrained: Mapping[str, list[Score]] | None
     ) -> list[dict[str, Any]]:
-        rows = score_rows(scores, untrained)
+        rows, failed = score_rows(scores, untrained), self.failed
+        for name, reason in failed.items():
+            self._warn(f"evaluate.{name} has no score: {reason}; the training is whole")
         if self.evaluations and rank() == 0:
-            self.directory.write_json("evaluation.json", {"step": self.step, "scores": rows})
+            written = {"step": self.step, "scores": rows, "failed": failed}
+            self.directory.write_json("evaluation.json", written)
             values = {f"{row['evaluation']}/{row['metric']}": row["value"] for row in rows}
-            self.directory.append("scores.jsonl", [{"step": self.step, "scores": values}])
+            line = {"step": self.step, "scores": values}
+            self.directory.append("scores.jsonl", [{**line, "failed": failed} if failed else line])
             for tracker in self.trackers.values():
                 tracker.log(self.step, values)
         return rows

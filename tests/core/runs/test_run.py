@@ -67,7 +67,8 @@ def test_evaluating_a_saved_run_repeats_its_scores(trained, plugins):
 
     directory, _ = trained
     run = load(directory, plugins=plugins)
-    scores = run_evaluations(run.builder.evaluations(), run.probe())
+    scores, failed = run_evaluations(run.builder.evaluations(), run.probe())
+    assert not failed
     saved = json.loads((directory / "evaluation.json").read_text())["scores"]
     assert [s.value for s in scores["probe"]] == [row["value"] for row in saved]
 

@@ -548,6 +548,27 @@ class SpreadOfParts(Spread):
         return (rows - rows.sum(dim=0) / max(len(rows), 1),)
 
 
+class Bounded(Rebuild):
+    """Its errors count by a scale that is kept below 2 after updates."""
+
+    def __init__(self, info):
+        super().__init__(info)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def errors(self, predicted, target, layout):
+        return super().errors(predicted, target, layout) * self.scale
+
+    def after_update(self, step):
+        with torch.no_grad():
+            self.scale.clamp_(max=2.0)
+
+
+class StuckAtItsBound(Bounded):
+    def errors(self, predicted, target, layout):
+        kept = torch.where(self.scale < 2, self.scale, 2.0)
+        return Rebuild.errors(self, predicted, target, layout) * kept
+
+
 OBJECTIVES = {
     Visible: "target_leak", HiddenInOthers: "target_leak", OneDirection: "target_leak",
     OffByOne: "target_leak", Mean: "loss_is_a_sum", CountsSamples: "loss_is_a_sum",
@@ -558,7 +579,7 @@ OBJECTIVES = {
     CountingInForward: "state", OnTheGraph: "state", NanCentre: "absent", MeanMetric: "metrics",
     HalfCount: "half_precision", LambdaView: "views", SeesAll: "target_leak",
     TeacherOutOfState: "saved_state", TeacherToTrain: "gradients", QueueOutOfState: "saved_state",
-    SpreadOfParts: "sample_leak",
+    SpreadOfParts: "sample_leak", StuckAtItsBound: "bounds",
 }  # fmt: skip
 
 
@@ -572,7 +593,7 @@ def test_each_defect_of_an_objective_is_caught_by_its_check(defect):
 
 def test_components_that_keep_every_rule_pass():
     assert failed("encoder", EncoderSubject(Mixer, SPEC, toy_tokens(SPEC, LENGTHS))) == []
-    for objective in (Rebuild, Edges, Following, Distilled, Queue, Spread):
+    for objective in (Rebuild, Edges, Following, Distilled, Queue, Spread, Bounded):
         assert failed("objective", ObjectiveSubject(objective)) == []
 
 

@@ -118,7 +118,7 @@ def test_every_evaluation_scores_what_an_encoder_that_keeps_everything_deserves(
     }
     source = SplitSource("colours", Colours(), split=SplitConfig(validation=0.4))
     probe = ModelProbe(model, readings, {"colours": source}, batch_size=batch_size)
-    found = run_evaluations(
+    found, _ = run_evaluations(
         {
             "probe": LinearProbe("image", "colours", "word"),
             "folds": LinearProbe("image", "colours", "word", folds=3, metric="auc"),

@@ -1,4 +1,8 @@
-"""Attention along edges only: scores, softmax and sums by edge, linear in their number."""
+"""Attention along edges only: scores, softmax and sums by edge, linear in their number.
+
+Rows that many edges share are taken by `index_select`: on CPU the gradient of brackets is added up
+in the rows' own precision, and 1,000 ones come to 256 in bfloat16.
+"""
 
 import torch
 from jaxtyping import Float
@@ -26,7 +30,7 @@ def along_edges(
         q, k, layout, rule=rule, self_loops=self_loops, bias=bias, edge_bias=edge_bias, scale=scale
     )
     weights = torch.nn.functional.dropout(weights, dropout)
-    gathered = weights[..., None].to(v.dtype) * v[pairs.key]
+    gathered = weights[..., None].to(v.dtype) * v.index_select(0, pairs.key)
     return v.new_zeros(len(q), *v.shape[1:]).index_add(0, pairs.query, gathered)
 
 
@@ -43,7 +47,7 @@ def edge_weights(
 ) -> tuple[Float[Tensor, "pair head"], EdgePairs]:
     """Return the softmax of each query's scores over the pairs it is in."""
     pairs = EdgePairs.of(layout, self_loops=self_loops, rule=rule)
-    scores = (q[pairs.query] * k[pairs.key]).sum(dim=-1) * scale
+    scores = (q.index_select(0, pairs.query) * k.index_select(0, pairs.key)).sum(dim=-1) * scale
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     if edge_bias is not None:
@@ -56,4 +60,4 @@ def edge_weights(
     highest = highest.scatter_reduce(0, index, scores.detach(), "amax", include_self=False)
     risen = (scores - highest[pairs.query]).exp()
     total = risen.new_zeros(len(q), q.shape[1]).index_add(0, pairs.query, risen)
-    return risen / total[pairs.query], pairs
+    return risen / total.index_select(0, pairs.query), pairs
