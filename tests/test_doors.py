@@ -89,3 +89,16 @@ def test_every_package_is_under_the_contracts():
     rooms = {path.parent.name for path in (ROOT / "core/polymodal").glob("*/__init__.py")}
     listed = {name.partition(".")[2] for name in contracts["doors"]["forbidden_modules"]}
     assert listed == rooms - {"testing"} | {"testing.*"}
+
+
+def test_every_name_that_is_taken_from_polymodal_is_public():
+    for path in _files("modalities", "plugins", "examples"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "polymodal":
+                missing = {alias.name for alias in node.names} - set(polymodal.__all__)
+                assert not missing, f"{path}: {missing}"
+
+
+def test_every_public_name_is_there():
+    for name in polymodal.__all__:
+        assert getattr(polymodal, name) is not None

@@ -102,6 +102,7 @@ if TYPE_CHECKING:
         windows,
     )
     from polymodal.nn.positions import Positions, Rotation
+    from polymodal.nn.renaming import rename_keys
     from polymodal.nn.sizes import BlockOptions, SizeName, TransformerOptions, dimensions
     from polymodal.nn.stem import Stem
     from polymodal.nn.transformer import Transformed, Transformer
@@ -169,6 +170,7 @@ _ROOMS = {
         "unit window_targets windows"
     ),
     "nn.positions": "Positions Rotation",
+    "nn.renaming": "rename_keys",
     "nn.sizes": "BlockOptions SizeName TransformerOptions dimensions",
     "nn.stem": "Stem",
     "nn.transformer": "Transformed Transformer",
@@ -207,8 +209,9 @@ __all__ = [
     "check_ratio", "choose", "closest_pairs", "contained", "cosine", "count_of", "dimensions",
     "filled", "find_files", "find_folder", "gather_rows", "hash_words", "hidden_counts",
     "hideable", "installed", "join_layouts", "load", "mix", "nearest", "planned", "put_last",
-    "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined", "segment_mean",
-    "sum_over_ranks", "taken", "total_loss", "unit", "window_targets", "windows", "world_size",
+    "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined", "rename_keys",
+    "segment_mean", "sum_over_ranks", "taken", "total_loss", "unit", "window_targets",
+    "windows", "world_size",
 ]  # fmt: skip
 
 
