@@ -1,4 +1,4 @@
-"""What a stream's tokens are like, known before any are made."""
+"""TokenSpec: what a stream's tokens are like, known before any data is read. Needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
