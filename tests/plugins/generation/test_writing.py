@@ -217,7 +217,7 @@ def made(toys):
         encoder = TransformerEncoder(SPEC, width=width, depth=1, heads=2)
         return toys.model(
             {"diff": SPEC, "text": SPEC},
-            objective=toys.named(use, **given, **options),
+            objective=toys.named(use, **{**given, **options}),
             modules={"writer": partial(Decoder, streams=["diff", "text"], depth=1, heads=2)},
             encoders={"diff": encoder, "text": encoder},
         )

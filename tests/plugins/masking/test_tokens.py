@@ -9,6 +9,7 @@ from polymodal_fusion.single_stream import SingleStream
 from polymodal_heads import Own
 from polymodal_masking import MaskedTokens
 from polymodal_replacing import corrupted
+from polymodal_targets import Ids
 
 
 def masked(toys, **options):
@@ -228,7 +229,7 @@ def test_bad_options_are_refused(toys, options, message):
 def test_streams_without_ids_or_mask_id_are_refused(toys):
     info = toys.info(text=8)
     with pytest.raises(ValueError, match="needs tokens with ids"):
-        MaskedTokens(info, stream="text")
+        MaskedTokens(info, stream="text", targets=Ids())
     with pytest.raises(ValueError, match="mask"):
         toys.model(
             {"text": TokenSpec(vocabulary=5)},

@@ -271,7 +271,7 @@ def test_a_control_of_tags_leaves_out_what_is_ignored(toys):
         ({"push": "uniform"}, "needs adversary_steps"),
         ({"alpha": -1.0}, "must not be negative"),
         ({"words": True}, "channel 'word'"),
-        ({"words": True, "pool": "attention"}, "pool must be encoder"),
+        ({"words": True, "pool": Attention()}, "give no pool"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(toys, options, reason):
