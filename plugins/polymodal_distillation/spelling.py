@@ -22,5 +22,7 @@ def ibot(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{next(iter(taken))} is today an option of the part 'hide': put it there")
     shape = taken.get("shape", "block")
     if shape not in _SHAPES:
-        raise ValueError(f"shape must be block or random, got {shape!r}.{nearest(str(shape), _SHAPES)}")
+        raise ValueError(
+            f"shape must be block or random, got {shape!r}.{nearest(str(shape), _SHAPES)}"
+        )
     return {**rest, "hide": {"use": _SHAPES[shape], "ratio": taken.get("ratio", 0.3)}}

@@ -34,7 +34,9 @@ def _taken(options: Options, part: str, names: tuple[str, ...]) -> tuple[Options
     """
     taken = {name: options[name] for name in names if options.get(name) is not None}
     if taken and options.get(part) is not None:
-        raise ValueError(f"{next(iter(taken))} is today an option of the part {part!r}: put it there")
+        raise ValueError(
+            f"{next(iter(taken))} is today an option of the part {part!r}: put it there"
+        )
     return taken, {name: value for name, value in options.items() if name not in names}
 
 
@@ -108,9 +110,7 @@ def simmim(options: Options) -> dict[str, Any]:
     Raises:
         ValueError: old options that are wrong, or given beside the part that has them today.
     """
-    taken, rest = _taken(
-        _placed(options, ratio=0.6), "targets", ("distance", "normalize_targets")
-    )
+    taken, rest = _taken(_placed(options, ratio=0.6), "targets", ("distance", "normalize_targets"))
     named = {"normalize_targets": "normalize"}
     targets = {named.get(name, name): value for name, value in taken.items()}
     return _named(rest, {
@@ -127,9 +127,7 @@ def codes(options: Options) -> dict[str, Any]:
     Raises:
         ValueError: old options that are wrong, or given beside the part that has them today.
     """
-    taken, rest = _taken(
-        _placed(options, ratio=0.4), "targets", ("codes", "codebook", "normalize")
-    )
+    taken, rest = _taken(_placed(options, ratio=0.4), "targets", ("codes", "codebook", "normalize"))
     return _named(rest, {
         "noise": "masking.codes",
         "replace": {"use": "replacing.learned"},

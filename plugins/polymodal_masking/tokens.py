@@ -106,9 +106,7 @@ class MaskedTokens(Scoring, Sharing):
         noise: str = "masking.tokens",
     ):
         super().__init__()
-        self.context = Context.of(
-            info, noise, stream, given or [], fusion, fusion_width, leave_out
-        )
+        self.context = Context.of(info, noise, stream, given or [], fusion, fusion_width, leave_out)
         self.stream = stream
         self.spec = info[stream].spec
         self.kinds = kinds

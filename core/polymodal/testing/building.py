@@ -15,6 +15,7 @@ from polymodal.config.spelling import respelled
 from polymodal.ground.errors import PluginError, nearest
 from polymodal.interfaces.component import StreamInfo
 from polymodal.interfaces.example import Example
+from polymodal.interfaces.parts import PARTS
 from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.options import convert
@@ -25,6 +26,7 @@ from polymodal.testing.evaluations import EvaluationSubject
 from polymodal.testing.fusions import FusionSubject
 from polymodal.testing.methods import MethodSubject
 from polymodal.testing.objectives import ObjectiveSubject
+from polymodal.testing.parts import PartSubject
 from polymodal.testing.readers import ReaderSubject
 from polymodal.testing.registry import ConformanceError
 from polymodal.testing.sources import SourceSubject
@@ -216,6 +218,8 @@ def subject_of(example: Example, plugins: Plugins) -> Any:
         return ReaderSubject(build, example.values)
     if example.kind == "source":
         return SourceSubject(build)
+    if example.kind in PARTS:
+        return PartSubject(build, example.kind)
     if example.kind == "method":
         return MethodSubject(lambda info: build(info=info))
     return TrackerSubject(build)

@@ -10,9 +10,9 @@ from polymodal_distillation import heads as heading
 from polymodal_distillation.dino import DINO
 from polymodal_distillation.heads import Centre, Head, Heads
 from polymodal_distillation.ibot import IBOT
-from polymodal_hiding import Blocks
 from polymodal_distillation.losses import entropy, patch_loss, view_loss
 from polymodal_distillation.teaching import Plan
+from polymodal_hiding import Blocks
 
 SMALL = {"outputs": 7, "hidden": 12, "bottleneck": 5}
 

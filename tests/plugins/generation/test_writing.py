@@ -21,8 +21,6 @@ from polymodal.model.model import stream_info
 from polymodal_generation import Decoder, cut_out
 from polymodal_generation.cutting import hidden_spans, hidden_units, sentinel_ids, span_chance
 from polymodal_generation.decoder import shifted
-from polymodal_generation.denoising import Denoising
-from polymodal_generation.sequence_to_sequence import SequenceToSequence
 
 BEGIN, END, MASK = 0, 1, 2
 E = (3, 4, 5, 6)  # sentinels

@@ -6,7 +6,7 @@ from torch import nn
 
 from polymodal import Encoded, Layout, PretrainingModel, TokenSpec, hidden_counts
 from polymodal.model.model import stream_info
-from polymodal_masking.cross_view import CrossDecoder, CrossView
+from polymodal_masking.cross_view import CrossDecoder
 
 
 def crossing(toys, spec=None, *, stream="one", reference="other", **options):
@@ -289,7 +289,9 @@ def test_views_that_are_not_alike_are_refused(toys):
         specs = {"one": one, "other": other}
         return toys.model(
             specs,
-            objective=toys.named("masking.cross_view", **{"stream": "one", "reference": "other", **options}),
+            objective=toys.named(
+                "masking.cross_view", **{"stream": "one", "reference": "other", **options}
+            ),
         )
 
     with pytest.raises(ValueError, match="reference must be a stream with vectors and positions"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polymodal import DataError, Encoded, Layout, PretrainingModel, StreamInfo, Tokens, segment_mean
+from polymodal import DataError, Layout, PretrainingModel, StreamInfo, Tokens, segment_mean
 from polymodal_hiding import Concept as HideConcept
 from polymodal_masking import MaskedTokens
 from polymodal_pooling import Attention
