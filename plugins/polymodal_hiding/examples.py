@@ -5,6 +5,7 @@ from polymodal.testing import Example
 
 def examples() -> list[Example]:
     """Return the cases."""
+    tagged = {"labels": "tags", "concept": ["class 0"]}
     return [
         Example("hiding.tokens", "hiding", {"ratio": 0.3}),
         Example("hiding.tokens", "hiding", {"ratio": 0.5, "rounding": "up", "at_least": 2}),

@@ -173,5 +173,5 @@ def replacing_learns(subject: PartSubject) -> None:
 @check("replacing", after=("replaces",))
 def replacing_saved(subject: PartSubject) -> None:
     """It is the same after saving, and can be pickled."""
-    require_saved(subject, lambda part: part.replace(*subject.hidden(subject.batch())).rows.detach(),
-                  subject.built())  # fmt: skip
+    given = subject.hidden(subject.batch())
+    require_saved(subject, lambda part: part.replace(*given).rows.detach(), subject.built())

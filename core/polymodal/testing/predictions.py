@@ -36,6 +36,7 @@ def _guess(subject: PartSubject, batch: Batch, part: Any, number: int = 0) -> tu
 
 
 def _near(found: Tensor, wanted: Tensor) -> bool:
+    found, wanted = found.detach(), wanted.detach()
     return bool((found - wanted).abs() <= CLOSE * max(float(wanted.abs()), 1.0))
 
 
@@ -87,13 +88,13 @@ def costs_add_up(subject: PartSubject) -> None:
     ]
     if not _near(torch.stack(parts).sum(), whole):
         raise ConformanceError(
-            f"the losses of the samples are {float(sum(parts)):g} together, that of the batch "
-            f"{float(whole):g}: return a sum over rows"
+            f"the losses of the samples are {float(torch.stack(parts).sum().detach()):g} together, "
+            f"that of the batch {float(whole.detach()):g}: return a sum over rows"
         )
     for lengths in ([], [0, 0]):
         total, _ = part.loss(*_guess(subject, subject.batch(lengths), part))
         if float(total.detach()) != 0:
-            raise ConformanceError(f"without tokens the loss is {float(total):g}, not 0")
+            raise ConformanceError(f"without tokens the loss is {float(total.detach()):g}, not 0")
 
 
 @check("target", after=("costs",))
