@@ -36,6 +36,7 @@ def polymodal_register(registry: "Registry") -> None:
         "ibot",
         "polymodal_distillation.ibot:IBOT",
         "as dino, and predict what the copy makes of the patches that are hidden",
+        spelling="polymodal_distillation.spelling:ibot",
     )
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
 from polymodal import (
+    Candidates,
     Choice,
     FromRun,
+    Hiding,
     Layout,
     Loss,
     Model,
@@ -22,15 +24,13 @@ from polymodal import (
     Teacher,
     Tokens,
     View,
-    choose,
-    hidden_counts,
     segment_mean,
 )
 from polymodal_distillation.crops import Crops, by_view
 from polymodal_distillation.heads import Heads
 from polymodal_distillation.losses import entropy, patch_loss, view_loss
 from polymodal_distillation.teaching import Plan
-from polymodal_hiding import block_scores
+from polymodal_hiding import Blocks
 from polymodal_masking import at
 from polymodal_replacing import replaced
 
@@ -60,9 +60,8 @@ class IBOT(Objective):
         stream: whose samples; its tokenizer's augmentation makes the views.
         local: a stream of small crops, of the same field and encoder, that the student alone sees.
         local_crops: how many of them a sample; none without `local`.
-        ratio: share of the patches to hide, at least one.
+        hide: which patches; 30 % of them, in rectangles, unless given.
         masked_share: share of the views in which anything is hidden.
-        shape: "block" (rectangles of the last two position axes) or "random" patches.
         patch_weight: of the patches' loss; that between views has 1.
         outputs: of the head of views.
         patch_outputs: of the head of patches.
@@ -90,9 +89,8 @@ class IBOT(Objective):
         stream: StreamName,
         local: StreamName | None = None,
         local_crops: int = 8,
-        ratio: float = 0.3,
+        hide: Hiding | None = None,
         masked_share: float = 1.0,
-        shape: Literal["block", "random"] = "block",
         patch_weight: float = 1.0,
         outputs: int = 8192,
         patch_outputs: int = 8192,
@@ -112,16 +110,13 @@ class IBOT(Objective):
         self.crops = Crops.of(info, stream, local, local_crops)
         Need(values=True).check(info, stream)
         spec = info[stream].spec
-        if shape == "block" and spec.axes < 2:
-            raise ValueError(f"shape: block needs positions with two axes, got {spec.axes}")
-        if not 0 < ratio < 1 or not 0 <= masked_share <= 1:
-            raise ValueError(
-                f"ratio must lie between 0 and 1 and masked_share from 0 to 1, got {ratio} and "
-                f"{masked_share}"
-            )
-        self.ratio = ratio
+        if not 0 <= masked_share <= 1:
+            raise ValueError(f"masked_share must lie from 0 to 1, got {masked_share}")
+        self.spec = spec
+        self.hide = hide or Blocks(0.3)
+        self.hide.need().check(info, stream)
+        self.hide.bind(info[stream])
         self.masked_share = masked_share
-        self.shape = shape
         self.patch_weight = patch_weight
         self.plan = Plan(student_temperature, teacher_temperature, warmup, momentum, freeze_last)
         self.patch_plan = Plan(
@@ -194,6 +189,10 @@ class IBOT(Objective):
         """Return how many samples have the streams."""
         return len(self.crops.rows(step))
 
+    def fields(self) -> tuple[str, ...]:
+        """Return the fields by which patches are chosen."""
+        return self.hide.fields()
+
     def after_update(self, step: Step) -> None:
         """Move the teacher and the centres."""
         momentum = self.plan.momentum_at(step)
@@ -209,11 +208,12 @@ class IBOT(Objective):
         def noise(name: str) -> Tensor:
             return torch.cat([step.uniform(f"{name}/{v}", view) for v, view in enumerate(large)])
 
-        scores = noise("choice")
-        if self.shape == "block":
-            scores = block_scores(scores, noise("area"), noise("aspect"), tokens.layout)
-        counts = hidden_counts(tokens.layout.lengths, self.ratio, at_least=1)
-        choice = choose(scores, tokens.layout, counts)
+        rows = [*range(step.batch.samples)] * len(large)
+        among = Candidates(step, self.crops.stream, tokens, self.spec, None, noise, rows)
+        found = self.hide.choose(among)
+        if found.origin is not None:
+            raise ValueError("copies of a view can't be compared: use a hiding that makes none")
+        choice = found.choice
         draws = torch.cat([step.uniform_samples(f"masked/{v}") for v in range(len(large))])
         masked = draws < self.masked_share  # of each sample in each view
         layout = tokens.layout.kept(choice.hidden, choice.hidden_lengths)[0]

@@ -1,8 +1,13 @@
-"""Small cases of the parts, for the conformance kit."""
+"""A small case of each part, for the conformance kit."""
 
 from polymodal.testing import Example
 
 
 def examples() -> list[Example]:
     """Return the cases."""
-    return []
+    return [
+        Example("heads.linear", "head"),
+        Example("heads.tied", "head"),
+        Example("heads.own", "head"),
+        Example("heads.table", "head"),
+    ]

@@ -4,7 +4,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polymodal import Candidates, Choice, Hidden, Hiding, Layout, Rounding, check_ratio
+from polymodal import (
+    Candidates,
+    Choice,
+    Hidden,
+    Hiding,
+    Layout,
+    Rounding,
+    by_score,
+    check_ratio,
+    put_last,
+)
 
 
 class RandomTokens(Hiding):
@@ -48,17 +58,26 @@ class EachToken(Hiding):
 
     def choose(self, among: Candidates) -> Hidden:
         """Return what is hidden; waits for the device."""
-        choice = choose_each(among.noise("choice"), among.tokens.layout, self.ratio)
-        counted = None if among.allowed is None else among.allowed[choice.hidden]
-        return Hidden(among.tokens, choice, counted)
+        noise = put_last(among.noise("choice"), among.allowed)
+        return Hidden(
+            among.tokens, choose_each(noise, among.tokens.layout, self.ratio, leave=among.leave)
+        )
 
 
-def choose_each(noise: Float[Tensor, " token"], layout: Layout, ratio: float) -> Choice:
+def choose_each(
+    noise: Float[Tensor, " token"], layout: Layout, ratio: float, *, leave: int = 0
+) -> Choice:
     """Hide each token by itself with chance `ratio`, and at least one of every segment.
 
     Where chance would hide none, the token of the lowest noise is, which is each one equally
-    likely. Waits for the device, since how many that makes depends on the noise.
+    likely. Tokens of infinite noise stay, and so do the last `leave` of each segment by noise.
+    Waits for the device, since how many that makes depends on the noise.
     """
     lowest = noise.new_full((layout.segments,), torch.inf)
     lowest = lowest.scatter_reduce(0, layout.segment, noise, "amin")
-    return Choice.of_mask((noise < ratio) | (noise == lowest[layout.segment]), layout)
+    hidden = ((noise < ratio) | (noise == lowest[layout.segment])) & noise.isfinite()
+    if leave:
+        rank = torch.empty_like(layout.segment)
+        rank[by_score(noise, layout)] = layout.within
+        hidden = hidden & (rank < layout.offsets.diff()[layout.segment] - leave)
+    return Choice.of_mask(hidden, layout)

@@ -81,6 +81,8 @@ class MaskedTokens(Scoring, Sharing):
         fusion_width: of the fusion's vectors; the stream's unless given.
         leave_out: chance of each token of the given streams to be left out (joint masking, which
             the paper compares with).
+        noise: name by which random numbers are drawn: objectives with the same one that hide
+            alike hide the same tokens of a stream.
 
     Raises:
         ValueError: parts that do not fit the stream or each other; options that go together.
@@ -101,11 +103,10 @@ class MaskedTokens(Scoring, Sharing):
         given: list[StreamName] | None = None,
         fusion_width: int | None = None,
         leave_out: float = 0.0,
+        noise: str = "masking.tokens",
     ):
         super().__init__()
-        self.context = Context.of(
-            info, "masking.tokens", stream, given or [], fusion, fusion_width, leave_out
-        )
+        self.context = Context.of(info, noise, stream, given or [], fusion, fusion_width, leave_out)
         self.stream = stream
         self.spec = info[stream].spec
         self.kinds = kinds

@@ -8,18 +8,21 @@ from polymodal import Encoded, Pooler
 
 
 class Mean(Pooler):
-    """The mean of a sample's vectors."""
+    """The mean of a sample's vectors, those of all its segments alike."""
 
     def pool(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
-        """Return a vector a sample."""
-        return Encoded.mean_pooled(encoded.layout, encoded.vectors).pooled_rows()
+        """Return a vector a sample, zero for one without tokens."""
+        layout, vectors = encoded.layout, encoded.vectors
+        sample = layout.sample
+        total = vectors.new_zeros(layout.samples, encoded.width).index_add(0, sample, vectors)
+        return total / torch.bincount(sample, minlength=layout.samples).clamp(min=1)[:, None]
 
 
 class First(Pooler):
     """The vector of a sample's first token."""
 
     def pool(self, encoded: Encoded) -> Float[Tensor, "sample width"]:
-        """Return a vector a sample."""
+        """Return a vector a sample, zero for one without tokens."""
         layout = encoded.layout
         first: dict[int, int] = {}
         start = 0

@@ -36,6 +36,8 @@ def row_chances(
 class Clusters(Replacing):
     """Replace ids by others, of clusters that were hard to tell from the true one's so far.
 
+    Cluster random token substitution (Di Liello, 2023).
+
     Counts by cluster of the true and of the false id start at 1, grow by 1 where the model took a
     fake for real, and fall by 1 where it did not. For predictions of `targets.replaced`. Special
     ids are neither put in nor counted.
@@ -103,9 +105,10 @@ class Clusters(Replacing):
         if hidden.counted is not None:
             drawn, draw = drawn[hidden.counted], draw[hidden.counted]
         chances = row_chances(self.counts, beta=self.beta) * (self.sizes > 0)
-        edges = (chances / chances.sum(dim=1, keepdim=True)).cumsum(dim=1)
+        edges = chances.cumsum(dim=1)
+        edges = edges / edges[:, -1:]  # the last is 1, which no draw reaches
         own = edges[self.cluster[tokens.ids[rows]]]  # row cluster
-        chosen = (own < drawn[:, None]).sum(dim=1).clamp(max=self.clusters - 1)
+        chosen = (own <= drawn[:, None]).sum(dim=1)  # never one without ids: it adds nothing
         size = self.sizes[chosen]
         place = torch.minimum((draw * size).long(), size - 1)
         new = self.members[self.starts[chosen] + place]
@@ -115,6 +118,11 @@ class Clusters(Replacing):
         """Note which fakes were taken for real; in training alone."""
         before, after = corrupted.hidden.tokens.ids, corrupted.tokens.ids
         assert before is not None and after is not None
+        if predicted.shape[1] != 1:
+            raise ValueError(
+                "replacing.clusters learns from one number a token, fake or real: use it with "
+                "targets: targets.replaced"
+            )
         if not (self.training and torch.is_grad_enabled()):
             return
         true, fake = before[rows], after[rows]

@@ -76,8 +76,8 @@ class Adversary(Phased):
         masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
             unless given.
         only_hidden: of words, predict those of hidden tokens alone.
-        pool: the sample's vector that the adversary sees: the encoder's own unless given. Attention
-            it learns. Whoever reads single tokens later may find there what the mean hides.
+        pool: the sample's vector that the adversary sees; the encoder's own unless given. Whoever
+            reads single tokens later may find there what a mean hides: `pooling.attention` looks.
         preset: "official" or "strong", from which the options below are taken unless given.
         alpha: weight of the reversed gradient.
         adversary_steps: of its own for one of the encoder; 0: both move together.

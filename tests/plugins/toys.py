@@ -17,6 +17,8 @@ from polymodal import (
     segment_mean,
 )
 from polymodal.model.model import stream_info
+from polymodal.plugins.discovery import installed
+from polymodal.testing.building import Construction
 
 MASK, BEGIN, END = 0, 1, 2
 IDS = TokenSpec(
@@ -134,6 +136,12 @@ def model(specs, *, objective=None, modules=None, width=8, causal=False, seed=0,
     return PretrainingModel(
         {name: name for name in specs}, chosen, specs, modules=fusions, objectives=objectives
     )
+
+
+def named(name, **options):
+    """What makes the objective that a config names so, with these options, in any spelling."""
+    build = Construction(installed().find(name, "objective"), options, installed())
+    return lambda info: build(info=info)
 
 
 def step(model, batch, **options):

@@ -86,8 +86,8 @@ def _check(
         spelt: dict[str, Any] = json.loads(json.dumps(_expand(values)))
     except TypeError as error:
         raise ConfigError([f"{origin.path}: {error}; use plain YAML values"]) from error
-    _respell(spelt, _unblocked(spelt, plugins))
-    problems: list[Problem] = []
+    misspelt = _respell(spelt, _unblocked(spelt, plugins))
+    problems: list[Problem] = list(misspelt.values())
     config = validated(spelt, problems)
     whole = not problems and not unread
     if config is not None:
@@ -100,6 +100,8 @@ def _check(
             problems += check_whole(config)
     refusals = {**absent, **refused_names(spelt, whole=whole)}
     for where, kind, form, slot in places(spelt):
+        if where in misspelt:
+            continue  # its options are still in the old spelling
         problems += check_slot(where, kind, form, slot, plugins, refusals)
     if config is not None and not problems:
         problems += check_used(config)
@@ -136,8 +138,9 @@ def _unblocked(values: Mapping[str, Any], plugins: Plugins) -> Plugins:
         return plugins
 
 
-def _respell(values: dict[str, Any], plugins: Plugins) -> None:
-    """Spell every component of a config as today, in place."""
+def _respell(values: dict[str, Any], plugins: Plugins) -> dict[str, Problem]:
+    """Spell every component of a config as today, in place; by path, what can't be."""
+    problems: dict[str, Problem] = {}
     for where, kind, form, slot in list(places(values)):
         if not isinstance(slot, dict):
             continue
@@ -145,7 +148,13 @@ def _respell(values: dict[str, Any], plugins: Plugins) -> None:
         section: Any = values
         for step in outer:
             section = section[step]
-        section[last] = respelled(slot, kind, form, plugins)
+        try:
+            section[last] = respelled(slot, kind, form, plugins)
+        except ValueError as error:
+            option = str(error).partition(" ")[0]
+            place = f"{where}.{option}" if option in slot else where
+            problems[where] = (place, f"{slot['use']}: {error}")
+    return problems
 
 
 def _expand(values: Mapping[str, Any]) -> dict[str, Any]:

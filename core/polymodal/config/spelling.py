@@ -13,6 +13,9 @@ def respelled(slot: Any, kind: str, form: type[Slot], plugins: Plugins) -> Any:
     """Return what stands in a place for a component, spelt as its constructor wants it.
 
     What can't be understood is returned as it is, for the checks to say what is wrong.
+
+    Raises:
+        ValueError: options of an old spelling that were wrong even then; it starts with the option.
     """
     if isinstance(slot, str):
         slot = {"use": slot}

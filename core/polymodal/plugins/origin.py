@@ -66,6 +66,21 @@ class Origin:
             probe = probe.rpartition(".")[0]
         return 0
 
+    def written(self, where: str) -> str:
+        """Return the path under which a value stands in the file.
+
+        An option that has moved into a part since the config was written (`words.ratio`, today
+        `words.hide.ratio`) is found by its name around the part.
+        """
+        known = self._lines.keys() | self._overridden
+        around, last = where.rpartition(".")[0], where.rpartition(".")[2]
+        if where not in known:
+            while around and around not in known:
+                around = around.rpartition(".")[0]
+            if f"{around}.{last}" in known:
+                return f"{around}.{last}"
+        return where
+
     def of(self, where: str) -> str:
         """Return "file:line: path", or as much of it as is known."""
         line = self.line(where)
@@ -82,7 +97,8 @@ class Origin:
             line = self.line(problem[0])
             return float("inf") if line is None else line
 
-        found = sorted(dict.fromkeys(problems), key=place)
+        written = ((self.written(where), text) for where, text in problems)
+        found = sorted(dict.fromkeys(written), key=place)
         return ConfigError([f"{self.of(where)}: {text}" for where, text in found])
 
 

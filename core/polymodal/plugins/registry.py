@@ -34,6 +34,9 @@ class Component:
 
         Old configs and short names go on working by it: `masking.simmim` is `masking.tokens` with
         certain parts.
+
+        Raises:
+            ValueError: options that no spelling allows; the message starts with the option.
         """
         if self.spelling is None:
             return dict(options)
@@ -133,6 +136,7 @@ class Registry:
             summary: one line.
             spelling: "module:function" that turns options as they were once spelt, or those of a
                 short name, into today's; see `Component.respelled`. Its module imports no torch.
+                It raises ValueError, "option why", for options that were wrong even then.
         """
         self._add("objective", name, target, summary, spelling)
 

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
         EncoderSuite,
         EvaluationSuite,
         FusionSuite,
+        HeadSuite,
+        HidingSuite,
         MethodSuite,
         ObjectiveSuite,
+        PoolerSuite,
         ReaderSuite,
+        ReplacingSuite,
         SourceSuite,
+        TargetSuite,
         TokenizerSuite,
         TrackerSuite,
     )
@@ -36,14 +41,17 @@ _HOME = {
     "EncoderSuite": "suites", "EvaluationSuite": "suites", "FusionSuite": "suites",
     "MethodSuite": "suites", "ObjectiveSuite": "suites", "ReaderSuite": "suites",
     "SourceSuite": "suites", "TokenizerSuite": "suites", "TrackerSuite": "suites",
+    "HeadSuite": "suites", "HidingSuite": "suites", "PoolerSuite": "suites",
+    "ReplacingSuite": "suites", "TargetSuite": "suites",
     "ToyFusion": "toys", "toy_batch": "toys", "toy_info": "toys", "toy_model": "toys",
     "toy_tokens": "toys",
 }  # fmt: skip
 
 __all__ = [
     "ConformanceError", "EncoderSuite", "EvaluationSuite", "Example", "Finding", "FusionSuite",
-    "MethodSuite", "ObjectiveSuite", "ReaderSuite", "SourceSuite", "TokenizerSuite", "ToyFusion",
-    "TrackerSuite", "check_component", "check_plugin", "checks", "toy_batch", "toy_info",
+    "HeadSuite", "HidingSuite", "MethodSuite", "ObjectiveSuite", "PoolerSuite", "ReaderSuite",
+    "ReplacingSuite", "SourceSuite", "TargetSuite", "TokenizerSuite", "ToyFusion", "TrackerSuite",
+    "check_component", "check_plugin", "checks", "toy_batch", "toy_info",
     "toy_model", "toy_tokens",
 ]  # fmt: skip
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from polymodal.config.shape import Slot
+from polymodal.config.spelling import respelled
 from polymodal.ground.errors import PluginError, nearest
 from polymodal.interfaces.component import StreamInfo
 from polymodal.interfaces.example import Example
+from polymodal.interfaces.parts import PARTS
 from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.options import convert
@@ -23,6 +26,7 @@ from polymodal.testing.evaluations import EvaluationSubject
 from polymodal.testing.fusions import FusionSubject
 from polymodal.testing.methods import MethodSubject
 from polymodal.testing.objectives import ObjectiveSubject
+from polymodal.testing.parts import PartSubject
 from polymodal.testing.readers import ReaderSubject
 from polymodal.testing.registry import ConformanceError
 from polymodal.testing.sources import SourceSubject
@@ -61,18 +65,30 @@ def examples_of(plugins: Plugins, name: str, kind: str) -> list[Example]:
 
 
 class Construction:
-    """Builds a component as a run would, from its class, options and what the run gives."""
+    """Builds a component as a run would, from its class, options and what the run gives.
 
-    def __init__(self, component: Component, options: Mapping[str, Any]):
+    Options may be spelt in any way that a config may spell them; parts are built with it, afresh
+    each time.
+    """
+
+    def __init__(self, component: Component, options: Mapping[str, Any], plugins: Plugins):
+        slot = {"use": component.name, **options}
+        spelt = respelled(slot, component.kind, Slot, plugins)
+        component = plugins.find(spelt.pop("use"), component.kind)
         self.name = component.name
+        self.plugins = plugins
         self.cls: Callable[..., Any] = component.load()
         self.signature: Signature = read_signature(component.target)
-        self.options = {name: self._converted(name, value) for name, value in options.items()}
+        self.options = {name: self._converted(name, value) for name, value in spelt.items()}
 
     def _converted(self, name: str, value: Any) -> Any:
         if name not in self.signature.options:
             hint = nearest(name, self.signature.options)
             raise PluginError(f"{self.name} has no option {name!r}.{hint}")
+        part = self.signature.options[name].part
+        if part is not None and isinstance(value, Mapping) and isinstance(value.get("use"), str):
+            options = {key: each for key, each in value.items() if key != "use"}
+            return Construction(self.plugins.find(value["use"], part), options, self.plugins)
         try:
             return convert(self.signature.options[name].annotation, value)
         except ValidationError as error:
@@ -91,7 +107,11 @@ class Construction:
             if name not in offered:
                 raise PluginError(f"{self.name} asks the run for {name!r}, which it has not")
             given[name] = offered[name]
-        return self.cls(**given, **self.options)
+        options = {
+            name: value() if isinstance(value, Construction) else value
+            for name, value in self.options.items()
+        }
+        return self.cls(**given, **options)
 
     def require_options(self) -> None:
         """Refuse to go on without required options.
@@ -176,7 +196,7 @@ def subject_of(example: Example, plugins: Plugins) -> Any:
         ConformanceError: no inputs were given, and the kit can't make them up.
     """
     component = plugins.find(example.component, example.kind)
-    build = Construction(component, example.options)
+    build = Construction(component, example.options, plugins)
     if example.kind == "encoder":
         return _encoder_subject(build, example, plugins)
     if example.kind in ("objective", "fusion"):
@@ -198,6 +218,8 @@ def subject_of(example: Example, plugins: Plugins) -> Any:
         return ReaderSubject(build, example.values)
     if example.kind == "source":
         return SourceSubject(build)
+    if example.kind in PARTS:
+        return PartSubject(build, example.kind)
     if example.kind == "method":
         return MethodSubject(lambda info: build(info=info))
     return TrackerSubject(build)
@@ -208,7 +230,7 @@ def _modules(example: Example, plugins: Plugins) -> Modules | None:
     made = {}
     for name, slot in example.modules.items():
         options = {key: value for key, value in slot.items() if key != "use"}
-        made[name] = Construction(plugins.find(slot["use"], "fusion"), options)
+        made[name] = Construction(plugins.find(slot["use"], "fusion"), options, plugins)
     if not made:
         return None
     return lambda info: {name: make(info=info) for name, make in made.items()}
@@ -253,7 +275,7 @@ def tokens_of(
         raws = found[0].raws if found else ()
         options = options or dict(found[0].options if found else {})
     component = plugins.find(name, "tokenizer")
-    build = Construction(component, options)
+    build = Construction(component, options, plugins)
     build.require_options()
     subject = TokenizerSubject(lambda: build(context={}), raws)
     return subject.tokenizer.spec, subject.encode(subject.raws)

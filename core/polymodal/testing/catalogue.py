@@ -5,7 +5,7 @@ from importlib import import_module
 
 MODULES = (  # in the order their checks run
     "readers", "tokenizers", "encoders", "fusions", "objectives", "sums", "bounds", "leaks",
-    "sources", "evaluations", "methods", "trackers",
+    "sources", "evaluations", "methods", "trackers", "hidings", "predictions",
 )  # fmt: skip
 
 

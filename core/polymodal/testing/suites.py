@@ -158,3 +158,33 @@ class TrackerSuite(Suite):
     """Every rule of a tracker."""
 
     kind = "tracker"
+
+
+class HidingSuite(Suite):
+    """Every rule of a part that hides tokens."""
+
+    kind = "hiding"
+
+
+class ReplacingSuite(Suite):
+    """Every rule of a part that puts something in the place of hidden tokens."""
+
+    kind = "replacing"
+
+
+class TargetSuite(Suite):
+    """Every rule of a part that says what is predicted."""
+
+    kind = "target"
+
+
+class HeadSuite(Suite):
+    """Every rule of a part that predicts."""
+
+    kind = "head"
+
+
+class PoolerSuite(Suite):
+    """Every rule of a part that makes one vector of many."""
+
+    kind = "pooler"

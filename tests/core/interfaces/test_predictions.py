@@ -31,7 +31,7 @@ def test_predictions_come_with_the_rows_and_fields_they_are_of(probe):
 
 
 def test_what_predicts_nothing_says_so(probe):
-    with pytest.raises(DataError, match="SimMIM has no predictions to evaluate"):
+    with pytest.raises(DataError, match="MaskedTokens has no predictions to evaluate"):
         probe({"use": "masking.simmim"}).predictions("task", source="waves", split="train")
     counted = {"use": "supervised.classification", "label": "label", "classes": 2}
     with pytest.raises(DataError, match="classes must be named"):

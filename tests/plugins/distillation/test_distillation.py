@@ -12,6 +12,7 @@ from polymodal_distillation.heads import Centre, Head, Heads
 from polymodal_distillation.ibot import IBOT
 from polymodal_distillation.losses import entropy, patch_loss, view_loss
 from polymodal_distillation.teaching import Plan
+from polymodal_hiding import Blocks
 
 SMALL = {"outputs": 7, "hidden": 12, "bottleneck": 5}
 
@@ -230,7 +231,7 @@ def test_views_in_which_nothing_is_hidden_have_no_patch_loss(toys):
 
 
 def test_the_patch_loss_is_the_mean_over_hidden_patches_then_views(toys):
-    model, batch = model_of(toys, IBOT, ratio=0.5), views(toys, (2, 0, 3))
+    model, batch = model_of(toys, IBOT, hide=Blocks(0.5)), views(toys, (2, 0, 3))
     objective = model.objective("objective")
     step = toys.step(model, batch, number=10, total=100)
     step.objective = "objective"

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from polymodal_masking.kind import MaskedKind
 
 from polymodal import (
     DataError,
@@ -22,8 +21,6 @@ from polymodal.model.model import stream_info
 from polymodal_generation import Decoder, cut_out
 from polymodal_generation.cutting import hidden_spans, hidden_units, sentinel_ids, span_chance
 from polymodal_generation.decoder import shifted
-from polymodal_generation.denoising import Denoising
-from polymodal_generation.sequence_to_sequence import SequenceToSequence
 
 BEGIN, END, MASK = 0, 1, 2
 E = (3, 4, 5, 6)  # sentinels
@@ -195,10 +192,16 @@ def test_sentinels_are_counted_until_one_is_missing():
 
 
 OBJECTIVES = {
-    "tags": partial(MaskedKind, stream="diff"),
-    "lines": partial(Denoising, stream="diff", decoder="writer", units="line"),
-    "words": partial(Denoising, stream="text", decoder="writer", ratio=0.2, mean_span=1.0),
-    "text": partial(SequenceToSequence, source="diff", target="text", decoder="writer"),
+    "tags": ("masking.kind", {"stream": "diff"}),
+    "lines": ("generation.denoising", {"stream": "diff", "decoder": "writer", "units": "line"}),
+    "words": (
+        "generation.denoising",
+        {"stream": "text", "decoder": "writer", "ratio": 0.2, "mean_span": 1.0},
+    ),
+    "text": (
+        "generation.sequence_to_sequence",
+        {"source": "diff", "target": "text", "decoder": "writer"},
+    ),
 }
 
 
@@ -208,10 +211,11 @@ def made(toys):
 
     def make(name, width=16, **options):
         torch.manual_seed(0)
+        use, given = OBJECTIVES[name]
         encoder = TransformerEncoder(SPEC, width=width, depth=1, heads=2)
         return toys.model(
             {"diff": SPEC, "text": SPEC},
-            objective=partial(OBJECTIVES[name], **options),
+            objective=toys.named(use, **{**given, **options}),
             modules={"writer": partial(Decoder, streams=["diff", "text"], depth=1, heads=2)},
             encoders={"diff": encoder, "text": encoder},
         )
@@ -399,7 +403,7 @@ def test_bad_options_are_refused(made, toys):
         ("lines", {"decoder": "objective"}, "No module is called 'objective'"),
         ("text", {"start": "message"}, "needs a special token 'message'"),
         ("text", {"beams": 0}, "must be 1 or more"),
-        ("tags", {"kind": "line"}, "kind must be one of the kinds of 'diff'"),
+        ("tags", {"kind": "line"}, "kind must be one of the stream's kinds"),
     ]:
         with pytest.raises((ValueError, KeyError), match=message):
             made(name, **options)

@@ -6,7 +6,7 @@ from torch import nn
 
 from polymodal import Encoded, Layout, PretrainingModel, TokenSpec, hidden_counts
 from polymodal.model.model import stream_info
-from polymodal_masking.cross_view import CrossDecoder, CrossView
+from polymodal_masking.cross_view import CrossDecoder
 
 
 def crossing(toys, spec=None, *, stream="one", reference="other", **options):
@@ -16,7 +16,8 @@ def crossing(toys, spec=None, *, stream="one", reference="other", **options):
     encoder = toys.Mixing(spec)
     info = {name: stream_info(spec, encoder) for name in ("one", "other")}
     torch.manual_seed(1)
-    objective = CrossView(info, stream=stream, reference=reference, **options)
+    made = toys.named("masking.cross_view", stream=stream, reference=reference, **options)
+    objective = made(info)
     streams = {"one": "vit", "other": "vit"}
     return PretrainingModel(
         streams, {"vit": encoder}, dict.fromkeys(streams, spec), objectives={"objective": objective}
@@ -39,8 +40,8 @@ def prediction(model, toys, batch):
 
 
 def chosen(model, toys, batch, number=0):
-    objective, tokens = model.objective("objective"), batch.streams["one"]
-    return objective._choose(toys.step(model, batch, number=number), "one", tokens, None)
+    objective = model.objective("objective")
+    return objective._choose(toys.step(model, batch, number=number), "one", None)
 
 
 def test_176_of_196_patches_are_hidden_in_every_sample_and_each_as_often(toys):
@@ -288,7 +289,9 @@ def test_views_that_are_not_alike_are_refused(toys):
         specs = {"one": one, "other": other}
         return toys.model(
             specs,
-            objective=lambda info: CrossView(info, stream="one", reference="other", **options),
+            objective=toys.named(
+                "masking.cross_view", **{"stream": "one", "reference": "other", **options}
+            ),
         )
 
     with pytest.raises(ValueError, match="reference must be a stream with vectors and positions"):

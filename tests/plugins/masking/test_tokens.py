@@ -6,13 +6,15 @@ import torch
 
 from polymodal import Tokens, TokenSpec
 from polymodal_fusion.single_stream import SingleStream
+from polymodal_heads import Own
 from polymodal_masking import MaskedTokens
 from polymodal_replacing import corrupted
+from polymodal_targets import Ids
 
 
 def masked(toys, **options):
     return toys.model(
-        {"text": toys.IDS}, objective=lambda info: MaskedTokens(info, stream="text", **options)
+        {"text": toys.IDS}, objective=toys.named("masking.tokens", stream="text", **options)
     )
 
 
@@ -93,7 +95,7 @@ def test_the_loss_is_the_summed_cross_entropy_of_the_hidden_tokens(toys):
     step = toys.step(model, batch)
     new, objective = seen_ids(model, step), model.objective("objective")
     encoder = model.encoder("text")
-    vectors = objective.transform(encoder(batch.streams["text"].with_rows(new)).vectors)
+    vectors = objective.head.transform(encoder(batch.streams["text"].with_rows(new)).vectors)
     scores = (vectors @ encoder.table.weight.T).detach().double().log_softmax(dim=1)
     old = batch.streams["text"].ids
     expected = -sum(float(scores[row, old[row]]) for row in (new != old).nonzero()[:, 0])
@@ -113,7 +115,7 @@ def test_the_hidden_ids_can_not_be_seen(toys):
 def test_only_hidden_rows_reach_the_head(toys):
     model = masked(toys, ratio=0.2)
     objective, rows = model.objective("objective"), []
-    objective.transform.register_forward_pre_hook(lambda m, x: rows.append(x[0].shape[0]))
+    objective.head.transform.register_forward_pre_hook(lambda m, x: rows.append(x[0].shape[0]))
     toys.loss(model, toys.batch(text=sentences(toys, count=3)))
     assert rows == [6]
 
@@ -140,7 +142,7 @@ def test_a_few_steps_bring_the_loss_down(toys, head):
 
 def test_a_small_head_starts_near_the_log_of_the_vocabulary(toys):
     model = masked(toys, head="own")
-    torch.nn.init.normal_(model.objective("objective").own.weight, std=0.02)
+    torch.nn.init.normal_(model.objective("objective").head.own.weight, std=0.02)
     found = toys.loss(model, toys.batch(text=sentences(toys, count=50)))
     assert toys.mean(found).item() == pytest.approx(math.log(12), abs=0.05)
 
@@ -162,8 +164,8 @@ def test_short_and_empty_texts_are_finite(toys, segments, units):
 def joint(toys, **options):
     return toys.model(
         {"text": toys.IDS, "image": toys.VALUES},
-        objective=lambda info: MaskedTokens(
-            info, stream="text", fusion="joint", given=["image"], **options
+        objective=toys.named(
+            "masking.tokens", stream="text", fusion="joint", given=["image"], **options
         ),
         modules={"joint": lambda info: SingleStream(info, streams=["text", "image"], depth=1)},
     )
@@ -213,8 +215,8 @@ def test_only_samples_with_all_given_streams_are_scored(toys):
     ("options", "message"),
     [
         ({"ratio": 0.0}, "ratio"),
-        ({"replace": 0.9, "random": 0.2}, "replace and random"),
-        ({"span_stop": 1.0}, "span_stop"),
+        ({"replace": 0.9, "random": 0.2}, "mask and random"),
+        ({"units": "span", "span_stop": 1.0}, "stop must"),
         ({"fusion": "joint"}, "fusion and given"),
         ({"fusion": "joint", "given": ["sound"]}, "sound"),
     ],
@@ -227,7 +229,7 @@ def test_bad_options_are_refused(toys, options, message):
 def test_streams_without_ids_or_mask_id_are_refused(toys):
     info = toys.info(text=8)
     with pytest.raises(ValueError, match="needs tokens with ids"):
-        MaskedTokens(info, stream="text")
+        MaskedTokens(info, stream="text", targets=Ids())
     with pytest.raises(ValueError, match="mask"):
         toys.model(
             {"text": TokenSpec(vocabulary=5)},
@@ -239,7 +241,7 @@ def test_words_without_a_channel_are_refused(toys):
     with pytest.raises(ValueError, match="needs the channel 'word'"):
         toys.model(
             {"text": TokenSpec(vocabulary=12, special={"mask": toys.MASK})},
-            objective=lambda info: MaskedTokens(info, stream="text", units="word"),
+            objective=toys.named("masking.tokens", stream="text", units="word"),
         )
 
 
@@ -249,13 +251,13 @@ def test_a_tied_head_needs_an_encoder_with_a_table(toys):
     info = {"words": StreamInfo(toys.IDS, 16, table=False)}
     with pytest.raises(ValueError, match="needs a table of ids for a tied head.*set head: own"):
         MaskedTokens(info, stream="words")
-    assert MaskedTokens(info, stream="words", head="own").own is not None
+    assert MaskedTokens(info, stream="words", head=Own()).head.own is not None
 
 
 def test_scores_start_from_how_often_each_id_was_hidden(toys):
     model = masked(toys, ratio=0.5, frequencies=True)
     objective = model.objective("objective").train()
-    for parameter in objective.transform.parameters():
+    for parameter in objective.head.transform.parameters():
         torch.nn.init.zeros_(parameter)  # every score is the prior alone
     step = toys.step(model, toys.batch(text=sentences(toys)))
     before = objective(step).total

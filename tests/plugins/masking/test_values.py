@@ -2,17 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from polymodal_masking.simmim import SimMIM
 
 from polymodal_fusion.single_stream import SingleStream
-from polymodal_masking.mae import MaskedAutoencoder
 
-KINDS = [MaskedAutoencoder, SimMIM]
+KINDS = ["masking.mae", "masking.simmim"]
 
 
 def masked(toys, kind, spec=None, **options):
     return toys.model(
-        {"image": spec or toys.PLANE}, objective=lambda info: kind(info, stream="image", **options)
+        {"image": spec or toys.PLANE}, objective=toys.named(kind, stream="image", **options)
     )
 
 
@@ -36,7 +34,7 @@ def pictures(toys, count=12, side=3):
 
 
 def test_only_visible_tokens_reach_the_encoder(toys):
-    model = masked(toys, MaskedAutoencoder, ratio=0.75)
+    model = masked(toys, "masking.mae", ratio=0.75)
     tokens = toys.plane_tokens([4, 2, 0])
     shown, loss = seen(model, toys.step(model, toys.batch(image=tokens)))
     assert shown.layout.lengths == (4, 1, 0)
@@ -56,14 +54,12 @@ def test_hidden_values_change_the_target_alone(toys, kind):
     tokens = toys.plane_tokens([3, 2])
     step = toys.step(model, toys.batch(image=tokens))
     choice = (
-        objective._choose(step, tokens)
-        if kind is MaskedAutoencoder
-        else (objective._choose(step, tokens, None))
+        objective._choose(step) if kind == "masking.mae" else step.shared(objective).hidden.choice
     )
     values = tokens.values.clone()
     values[choice.hidden] += 5
     predictions = []
-    part = objective.decoder if kind is MaskedAutoencoder else objective.head
+    part = objective.decoder if kind == "masking.mae" else objective.head.linear
     part.register_forward_hook(lambda m, x, out: predictions.append(out.detach()))
     one = objective(step)
     two = objective(toys.step(model, toys.batch(image=tokens.with_rows(values))))
@@ -76,7 +72,7 @@ def test_hidden_values_change_the_target_alone(toys, kind):
 
 
 def test_mae_costs_what_its_prediction_says(toys):
-    model = masked(toys, MaskedAutoencoder, ratio=0.5)
+    model = masked(toys, "masking.mae", ratio=0.5)
     objective = model.objective("objective")
     torch.nn.init.zeros_(objective.decoder.exit.weight)
     torch.nn.init.zeros_(objective.decoder.exit.bias)
@@ -87,13 +83,13 @@ def test_mae_costs_what_its_prediction_says(toys):
 
 
 def test_simmim_scores_the_mean_absolute_error_of_hidden_tokens(toys):
-    model = masked(toys, SimMIM, ratio=0.5)
+    model = masked(toys, "masking.simmim", ratio=0.5)
     objective = model.objective("objective")
-    torch.nn.init.zeros_(objective.head.weight)
-    torch.nn.init.zeros_(objective.head.bias)
+    torch.nn.init.zeros_(objective.head.linear.weight)
+    torch.nn.init.zeros_(objective.head.linear.bias)
     tokens = toys.plane_tokens([3])
     shown, found = seen(model, toys.step(model, toys.batch(image=tokens)))
-    hidden = (shown.values == objective.mask).all(dim=1)
+    hidden = (shown.values == objective.replace.vector).all(dim=1)
     assert hidden.sum() == found.count == 5  # 4.5, rounded up
     expected = tokens.values[hidden].double().abs().mean(dim=1).sum()
     assert found.total.item() == pytest.approx(float(expected), rel=1e-5)
@@ -101,12 +97,12 @@ def test_simmim_scores_the_mean_absolute_error_of_hidden_tokens(toys):
 
 
 def test_the_mask_token_gets_a_gradient_and_the_hidden_values_none(toys):
-    model = masked(toys, SimMIM, ratio=0.5)
+    model = masked(toys, "masking.simmim", ratio=0.5)
     values = toys.plane_tokens([3]).values.requires_grad_()
     tokens = toys.plane_tokens([3]).with_rows(values)
     found = toys.loss(model, toys.batch(image=tokens))
     objective = model.objective("objective")
-    grads = torch.autograd.grad(found.total, [objective.mask, values])
+    grads = torch.autograd.grad(found.total, [objective.replace.vector, values])
     assert grads[0].abs().sum() > 0
     assert grads[1].abs().sum() > 0  # by way of the target and of the visible tokens
 
@@ -133,7 +129,7 @@ def test_small_and_empty_images_are_finite(toys, kind, sides, shape):
 
 
 def test_no_sample_leaks_into_another(toys):
-    model = masked(toys, MaskedAutoencoder, ratio=0.5)
+    model = masked(toys, "masking.mae", ratio=0.5)
     tokens = toys.plane_tokens([3, 2])
     batch = toys.batch(image=tokens)
     alone = replace(toys.batch(image=tokens.select([1])), keys=batch.keys[1:])
@@ -143,7 +139,7 @@ def test_no_sample_leaks_into_another(toys):
 
 
 def test_a_share_of_the_hidden_tokens_may_be_decoded(toys):
-    model = masked(toys, MaskedAutoencoder, ratio=0.75, decode=0.5)
+    model = masked(toys, "masking.mae", ratio=0.75, decode=0.5)
     batch = toys.batch(image=toys.plane_tokens([4, 2, 0]))
     rows = []
     model.objective("objective").decoder.transformer.register_forward_pre_hook(
@@ -156,7 +152,7 @@ def test_a_share_of_the_hidden_tokens_may_be_decoded(toys):
 
 
 def test_the_decoder_knows_where_hidden_tokens_are(toys):
-    model = masked(toys, MaskedAutoencoder, ratio=0.75)
+    model = masked(toys, "masking.mae", ratio=0.75)
     objective, out = model.objective("objective"), []
     objective.decoder.register_forward_hook(lambda m, x, o: out.append(o.detach()))
     toys.loss(model, toys.batch(image=toys.plane_tokens([3])))
@@ -166,7 +162,7 @@ def test_the_decoder_knows_where_hidden_tokens_are(toys):
 def test_edges_follow_the_visible_tokens(toys):
     model = toys.model(
         {"image": toys.GRAPH},
-        objective=lambda info: MaskedAutoencoder(info, stream="image", ratio=0.5),
+        objective=toys.named("masking.mae", stream="image", ratio=0.5),
         encoders={"image": toys.Convolving(toys.GRAPH)},
     )
     batch = toys.batch(image=toys.graph_tokens([4, 2], [(0, 1), (1, 2), (2, 3), (4, 5)]))
@@ -178,7 +174,7 @@ def test_edges_follow_the_visible_tokens(toys):
 def test_simmim_may_be_given_other_streams(toys):
     model = toys.model(
         {"image": toys.PLANE, "text": toys.IDS},
-        objective=lambda info: SimMIM(info, stream="image", fusion="joint", given=["text"]),
+        objective=toys.named("masking.simmim", stream="image", fusion="joint", given=["text"]),
         modules={"joint": lambda info: SingleStream(info, streams=["image", "text"], depth=1)},
     )
     batch = toys.batch(image=toys.plane_tokens([2, 2, 2]), text=toys.id_tokens([[3], [], [4, 5]]))

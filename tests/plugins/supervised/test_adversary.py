@@ -5,9 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from polymodal import DataError, Encoded, Layout, PretrainingModel, StreamInfo, Tokens, segment_mean
+from polymodal import DataError, Layout, PretrainingModel, StreamInfo, Tokens, segment_mean
+from polymodal_hiding import Concept as HideConcept
 from polymodal_masking import MaskedTokens
-from polymodal_supervised import AttentionPooling, gradient_reversal
+from polymodal_pooling import Attention
+from polymodal_replacing import Bert
+from polymodal_supervised import gradient_reversal
 from polymodal_supervised.adversary import CHECK_EVERY, Adversary
 from polymodal_supervised.classification import Classification
 from polymodal_supervised.concept import Concept
@@ -106,7 +109,7 @@ def test_the_strong_adversary_takes_its_own_steps_and_the_encoder_stands_still(t
     found = gradients(model, task.phase_loss(toys.step(model, batch), "adversary").total)
     assert all(name.startswith("objectives") for name in found)
     assert not adversary(toys).objective("objective").phases()
-    attending = adversary(toys, preset="strong", pool="attention").objective("objective")
+    attending = adversary(toys, preset="strong", pool=Attention()).objective("objective")
     (other,) = attending.phases().values()
     assert len(other.parameters) == len(phase.parameters) + 3  # the pooling learns with the head
     assert not task.separable and adversary(toys).objective("objective").separable
@@ -201,11 +204,8 @@ def masked_model(toys, **options):
     words = MaskedTokens(
         info,
         stream="text",
-        units="concept",
-        labels="tags",
-        concept=["ADJ"],
-        replace=1.0,
-        random=0.0,
+        hide=HideConcept("tags", ["ADJ"]),
+        replace=Bert(mask=1.0, random=0.0),
     )
     options = {"words": True, "masked": "words", "only_hidden": True, **options}
     checked = Adversary(info, stream="text", label="tags", present=["ADJ", "ADV"], **options)
@@ -271,7 +271,7 @@ def test_a_control_of_tags_leaves_out_what_is_ignored(toys):
         ({"push": "uniform"}, "needs adversary_steps"),
         ({"alpha": -1.0}, "must not be negative"),
         ({"words": True}, "channel 'word'"),
-        ({"words": True, "pool": "attention"}, "pool must be encoder"),
+        ({"words": True, "pool": Attention()}, "give no pool"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(toys, options, reason):
@@ -296,30 +296,17 @@ def test_a_tag_that_is_no_class_is_refused(toys):
         toys.loss(model, batch)
 
 
-def test_attention_pooling_weighs_tokens_as_a_loop_does():
-    torch.manual_seed(0)
-    pool = AttentionPooling(4)
-    layout = Layout.of([2, 3, 1], owner=[0, 0, 2], samples=3)
-    encoded = Encoded.mean_pooled(layout, torch.randn(6, 4))
-    found = pool(encoded)
-    for sample, rows in ((0, slice(0, 5)), (2, slice(5, 6))):
-        part = encoded.vectors[rows]
-        weights = pool.context(torch.tanh(pool.hidden(part))).softmax(dim=0)
-        torch.testing.assert_close(found[sample], (weights * part).sum(dim=0))
-    assert not found[1].any()
-
-
 def test_a_classifier_can_attend_and_standardize(toys):
     model = toys.model(
         {"image": toys.VALUES},
         objective=lambda info: Classification(
-            info, stream="image", label="gender", classes=["a", "b"], pool="attention",
+            info, stream="image", label="gender", classes=["a", "b"], pool=Attention(),
             standardize=True,
         ),
     )  # fmt: skip
     task, batch = model.objective("objective"), labelled(toys, ["a", None, "b", "b"])
     found = toys.loss(model, batch)
-    vectors = task.pool(toys.step(model, batch).encode("image"))[[0, 2, 3]]
+    vectors = task.pool.pool(toys.step(model, batch).encode("image"))[[0, 2, 3]]
     unit = (vectors - vectors.mean(dim=0)) / (vectors.var(dim=0, correction=0) + 1e-5).sqrt()
     expected = F.cross_entropy(task.head(unit), torch.tensor([0, 1, 1]), reduction="sum")
     torch.testing.assert_close(found.total, expected)

@@ -5,7 +5,6 @@ import torch
 
 from polymodal import DataError, Layout, Tokens
 from polymodal_hiding import balanced_counts, choose_balanced, word_numbers
-from polymodal_masking import MaskedTokens
 
 CASES = [(0, 10), (1, 10), (3, 10), (4, 10), (5, 10), (8, 10), (2, 40), (10, 40)]
 
@@ -95,9 +94,10 @@ def test_a_text_with_fewer_labels_than_words_is_refused(toys):
 def test_the_objective_hides_adjectives_and_as_many_others_and_reads_the_same_copy_twice(toys):
     model = toys.model(
         {"text": toys.IDS},
-        objective=lambda info: MaskedTokens(
-            info, stream="text", units="concept", labels="tags", concept=["ADJ"], replace=1.0,
-            random=0.0,
+        objective=toys.named(
+            "masking.tokens", stream="text",
+            hide={"use": "hiding.concept", "labels": "tags", "concept": ["ADJ"]},
+            replace={"use": "replacing.bert", "mask": 1.0, "random": 0.0},
         ),
     )  # fmt: skip
     batch = toys.batch(text=words(toys, [[5, 6, 7, 8, 9, 10], [9, 9]]))
@@ -117,8 +117,8 @@ def test_copies_are_scored_each(toys):
     def model(cover):
         return toys.model(
             {"text": toys.IDS},
-            objective=lambda info: MaskedTokens(
-                info, stream="text", units="concept", labels="tags", concept=["ADJ"],
+            objective=toys.named(
+                "masking.tokens", stream="text", units="concept", labels="tags", concept=["ADJ"],
                 amount="ratio", cover=cover,
             ),
         )  # fmt: skip
@@ -140,6 +140,4 @@ def test_copies_are_scored_each(toys):
 )
 def test_options_that_do_not_go_together_are_refused(toys, options, reason):
     with pytest.raises(ValueError, match=reason):
-        toys.model(
-            {"text": toys.IDS}, objective=lambda info: MaskedTokens(info, stream="text", **options)
-        )
+        toys.named("masking.tokens", stream="text", **options)

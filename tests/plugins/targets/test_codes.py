@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from polymodal_masking.codes import MaskedCodes
 from safetensors.torch import save_file
 
 from polymodal_targets import Codebook, kmeans, nearest_codes
@@ -17,7 +16,7 @@ def blobs(count=60, seed=0):
 def model_of(toys, **options):
     return toys.model(
         {"image": toys.VALUES},
-        objective=lambda info: MaskedCodes(info, stream="image", **{"codes": 3, **options}),
+        objective=toys.named("masking.codes", stream="image", **{"codes": 3, **options}),
     )
 
 
@@ -88,8 +87,8 @@ def test_the_loss_is_cross_entropy_of_the_hidden_tokens_codes(toys):
     found = toys.loss(model, batch)
     assert found.count == 6 == model.objective("objective").count(toys.step(model, batch))
     with torch.no_grad():
-        model.objective("objective").head.weight.zero_()
-        model.objective("objective").head.bias.zero_()
+        model.objective("objective").head.linear.weight.zero_()
+        model.objective("objective").head.linear.bias.zero_()
     assert toys.mean(toys.loss(model, batch)).item() == pytest.approx(np.log(3))
 
 
