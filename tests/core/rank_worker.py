@@ -19,7 +19,6 @@ from torch import nn
 from polymodal import Encoded, Loss, Need, Objective, Phase, Phased, Teacher
 from polymodal.config.shape import Config
 from polymodal.ground.distributed import gather_rows, is_shard, rank, sum_over_ranks, world_size
-
 from polymodal.interfaces.step import Step
 from polymodal.model.model import PretrainingModel
 from polymodal.nn.transformer import Transformer

@@ -107,7 +107,9 @@ class Training:
         self.sources = self.builder.sources
         self.builder.check_fields()
         self.mixture = Mixture(
-            {name: source.size("train") for name, source in self.sources.items()},
+            # Of a run without steps, nothing is drawn.
+            {n: s.size("train") for n, s in self.sources.items()}
+            or {"": int(not config.objectives)},
             weights={name: slot.weight for name, slot in config.data.sources.items()},
             seed=config.seed,
             exponent=config.data.exponent,
@@ -348,10 +350,15 @@ class Training:
                         self.seen.compare(name, list(objective.needs()), steps)
                 ledger.lap("moving")
                 ledger.measure(steps[0], names, number, total=self.total, seed=config.seed)
-                losses = self.optimization.backward(steps, names, number=number, total=self.total)
+                try:
+                    found = self.optimization.backward(
+                        steps, names, number=number, total=self.total
+                    )
+                except DataError as error:
+                    raise self._placed(error, number, refs) from error
                 ledger.lap("passes")
-                for batch, found in zip(steps, losses, strict=True):
-                    window.add(batch, found)
+                for batch, losses in zip(steps, found, strict=True):
+                    window.add(batch, losses)
                 recent.append((number, refs))
                 if self.optimization.waits and (astray := window.astray()):
                     raise self._not_finite("loss", astray, number, refs)
@@ -457,6 +464,23 @@ class Training:
         steps = [self._to_device(self.dataset[refs.part(n, parts)]) for n in range(parts)]
         seed_generators(hash_words(self.config.seed, "step", number, rank()), self.device)
         return self.optimization.astray(steps, names, number=number, total=self.total) or names
+
+    def _placed(self, error: DataError, number: int, refs: Refs) -> DataError:
+        """Return an error of an objective with the row it is about, found one by one."""
+        for place in range(len(refs)) if world_size() == 1 else ():
+            batch = self._to_device(self.dataset[refs.only(place)])
+            for name in self._objectives_of(number):
+                try:
+                    self.model(
+                        batch, number=number, total=self.total, seed=self.config.seed,
+                        objectives=[name],
+                    )  # fmt: skip
+                except DataError as own:
+                    source = list(self.sources.values())[refs.source[place]]
+                    row = source.rows_of("train")[refs.index[place]]
+                    where = self.builder.origin.of(f"objectives.{name}")
+                    return DataError(f"{where}: row {row} of {source.name!r}: {own}")
+        return error
 
     def _judge_whole(self) -> None:
         """Look at what the whole run has seen, before its model is called trained.
