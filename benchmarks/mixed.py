@@ -74,7 +74,7 @@ def cost(folder: Path, names: list[str], rounds: int) -> Ratio:
     parts = [(training(folder / "cost", [*NEEDS.get(n, []), n]), [n]) for n in names]
 
     def step(run: Training, of: list[str]) -> None:
-        mine = run._to_device(batch)
+        mine = run.to_device(batch)
         run.optimization.backward([mine], of, number=1, total=STEPS)
         run.optimization.apply([mine], of)
 

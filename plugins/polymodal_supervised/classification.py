@@ -57,8 +57,13 @@ class Names(nn.Module):
         """Return the class number of each label; new names are learned, on all ranks alike.
 
         Raises:
-            DataError: a name that was not given, or more names than classes.
+            DataError: a name that was not given, more names than classes, several in one label.
         """
+        for value in labels.values():
+            if isinstance(value, list | tuple | set | Mapping) or getattr(value, "ndim", 0):
+                raise DataError(
+                    f"the field {field!r} must hold a single label a row, got {value!r:.60}"
+                )
         if self._numbers is None:
             self._numbers = {h: number for number, h in enumerate(self.hashes.tolist()) if h}
         hashes = [hash_words(str(value)) for value in labels.values()]

@@ -29,7 +29,7 @@ from polymodal.config.shape import Config
 from polymodal.ground.durable import write_text
 from polymodal.ground.errors import ConfigError, DataError, nearest
 from polymodal.plugins.origin import Origin
-from polymodal.runs.run import config_values
+from polymodal.runs.run import RunDirectory, read_run_config
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def read_comparison(path: Path) -> Comparison:
         raise ConfigError([f"{path}: no such file"])
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from error
     known = ("config", "seeds", "arms")
     if not isinstance(values, Mapping) or not isinstance(values.get("arms"), Mapping):
@@ -152,10 +152,9 @@ def _finished(directory: Path, config: Config) -> list[dict[str, Any]] | None:
     file = directory / "evaluation.json"
     if not file.exists():
         return None
-    values = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-    if values != json.loads(json.dumps(config_values(config))):
+    if read_run_config(directory).model_dump() != config.model_dump():
         raise DataError(f"{directory} holds a run with another config; choose another --out")
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = RunDirectory(directory).read_json(file.name)
     done: bool = found["step"] == config.trainer.max_steps or config.trainer.max_steps is None
     return list(found["scores"]) if done else None
 

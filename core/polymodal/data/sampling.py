@@ -67,6 +67,11 @@ class Refs:
         cut = slice(len(self) * number // parts, len(self) * (number + 1) // parts)
         return Refs(self.start, self.stop, self.source[cut], self.index[cut], self.epoch[cut])
 
+    def only(self, place: int) -> "Refs":
+        """Return one of the samples."""
+        cut = slice(place, place + 1)
+        return Refs(self.start, self.stop, self.source[cut], self.index[cut], self.epoch[cut])
+
     def cut(self, start: int, stop: int) -> "Refs":
         """Return the stretch between two positions."""
         cut = slice(start - self.start, stop - self.start)

@@ -1,13 +1,14 @@
 """Files and folders that are there whole or not at all, after a kill or a power cut too."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from polymodal.ground.errors import DataError
+from polymodal.ground.errors import DataError, foreign
 
 
 def beside(path: Path) -> Path:
@@ -83,6 +84,23 @@ def checksum(path: Path) -> str:
     """Return a file's checksum (BLAKE2b of 16 bytes, in hexadecimal)."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def damage_of(file: Path) -> str | None:
+    """Return what is wrong with a file by the `checksums.json` beside it, or None.
+
+    A file without a checksum, of a run before there were any, is taken as it is.
+    """
+    known = file.with_name("checksums.json")
+    if not known.exists():
+        return None
+    try:
+        sums = json.loads(known.read_text(encoding="utf-8")).get(file.name)
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{known} is damaged: {foreign(error)}"
+    if sums and checksum(file) not in sums:
+        return f"{file} is damaged: it is not what was written (its checksum differs)"
+    return None
 
 
 def _flush(path: Path) -> None:

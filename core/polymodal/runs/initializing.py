@@ -5,7 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from polymodal.config.shape import TrainedSlot
-from polymodal.ground.errors import nearest
+from polymodal.ground.durable import damage_of
+from polymodal.ground.errors import foreign, nearest
 
 
 def initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> None:
@@ -19,6 +20,7 @@ def initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> N
     """
     if slot.initialize is None:
         return
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path, _, other = slot.initialize.partition("#")
@@ -26,7 +28,12 @@ def initialize(part: nn.Module, slot: TrainedSlot, name: str, section: str) -> N
     file = Path(path) / "model" / "model.safetensors"
     if not file.is_file():
         raise ValueError(f"{path!r} is no run: it has no model/model.safetensors")
-    weights = load_file(file)
+    if damage := damage_of(file):
+        raise ValueError(damage)
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged: {foreign(error)}") from error
     prefix = f"{section}.{other}."
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     if not found:

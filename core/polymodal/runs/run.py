@@ -27,7 +27,7 @@ from polymodal.config.references import with_environment, with_references
 from polymodal.config.shape import Config, TrainedSlot
 from polymodal.ground.device import choose_device
 from polymodal.ground.distributed import rank, whole_weights
-from polymodal.ground.durable import beside, checksum, put_in_place, write_text, writing
+from polymodal.ground.durable import beside, checksum, damage_of, put_in_place, write_text, writing
 from polymodal.ground.errors import ConfigError, DataError, PluginError, foreign, nearest
 from polymodal.ground.locking import Lock
 from polymodal.interfaces.evaluation import Score
@@ -360,13 +360,8 @@ def load(
     builder = Builder(_without_start(config, plugins), plugins=plugins)
     load_tokenizers(directory, builder.tokenizers)
     model = builder.model()
-    known = directory / "checksums.json"
-    sums = _read_json(known).get(file.name) if known.exists() else None
-    if sums and checksum(file) not in sums:
-        raise DataError(
-            f"{file} is damaged: it is not what was written (its checksum differs). A checkpoint "
-            "may be whole: train with --resume writes it anew"
-        )
+    if damage := damage_of(file):
+        raise DataError(f"{damage}. A checkpoint may be whole: train --resume writes it anew")
     try:
         missing, unexpected = load_model(model, file, strict=False)
     except SafetensorError as error:

@@ -1,8 +1,7 @@
 """Training: one short loop over plain torch, from a config to a run directory."""
 
-import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +12,8 @@ from torch import Tensor
 
 from polymodal.config.references import with_references
 from polymodal.config.shape import Config
-from polymodal.data.grouping import Grouped
-from polymodal.data.loader import PackedDataset, load_batches, token_counts, worker_failure
-from polymodal.data.sampling import Draws, Mixture, Refs, batches
+from polymodal.data.loader import PackedDataset, worker_failure
+from polymodal.data.sampling import Mixture, Refs
 from polymodal.ground.device import choose_device, seed_generators
 from polymodal.ground.distributed import (
     any_over_ranks,
@@ -23,7 +21,7 @@ from polymodal.ground.distributed import (
     rank,
     world_size,
 )
-from polymodal.ground.errors import DataError, PluginError, foreign
+from polymodal.ground.errors import DataError, PluginError
 from polymodal.ground.progress import ProgressReport
 from polymodal.ground.stopping import Stop
 from polymodal.interfaces.evaluation import Score
@@ -45,20 +43,21 @@ from polymodal.runs.run import (
     read_run_config,
     save_run_model,
     save_tokenizers,
-    score_rows,
 )
+from polymodal.training.blaming import astray, not_finite, placed
 from polymodal.training.checkpoint import (
     load_checkpoint,
     newest_whole,
     save_checkpoint,
     set_aside,
 )
-from polymodal.training.finite import not_finite
+from polymodal.training.feeding import feed
 from polymodal.training.optimization import Optimization
 from polymodal.training.parallel import barrier
 from polymodal.training.resuming import changes, records, require_same_config, require_same_data
 from polymodal.training.schedule import learning_rate
 from polymodal.training.seen import Seen
+from polymodal.training.telling import say_at_start, untrained_scores, write_scores
 
 
 class Training:
@@ -91,14 +90,14 @@ class Training:
         self.directory = RunDirectory(directory)
         self.builder = Builder(config, origin, plugins=plugins)
         self.device = choose_device(config.trainer.device)
-        self._told: list[str] = []  # to be said at the start
+        self.told: list[str] = []  # to be said at the start
         if self.directory.holds_run:
             if not resume:
                 raise self.directory.taken()
             old = read_run_config(self.directory.path, plugins=self.builder.plugins)
             require_same_config(old, config, self.directory.path)
             if old.optimizer != config.optimizer:
-                self._told.append("the optimizer's settings are not those of the run's last start")
+                self.told.append("the optimizer's settings are not those of the run's last start")
         # Everything a config can get wrong shows here, before data is read or files are written.
         self.builder.check()
         self.model = self.builder.model()
@@ -107,7 +106,9 @@ class Training:
         self.sources = self.builder.sources
         self.builder.check_fields()
         self.mixture = Mixture(
-            {name: source.size("train") for name, source in self.sources.items()},
+            # Of a run without steps, nothing is drawn.
+            {n: s.size("train") for n, s in self.sources.items()}
+            or {"": int(not config.objectives)},
             weights={name: slot.weight for name, slot in config.data.sources.items()},
             seed=config.seed,
             exponent=config.data.exponent,
@@ -118,9 +119,9 @@ class Training:
         self.failed: dict[str, str] = {}  # why evaluations have no scores, the last time
         data = records(self.sources)
         known = self.directory.read_json("data.json") if self.directory.holds_run else None
-        self._changed = changes(known["sources"], data) if known else []
+        self.changed = changes(known["sources"], data) if known else []
         if not config.trainer.changed_data:
-            require_same_data(self._changed)
+            require_same_data(self.changed)
         barrier()  # every rank has looked at the directory before the first writes to it
         if rank() == 0:
             self.directory.begin(config, resume=resume)
@@ -178,7 +179,7 @@ class Training:
 
     def _batch_size(self, number: int) -> int:
         """Return the samples of a step, by its objective where that has a batch size of its own."""
-        own = [self.config.objectives[name].batch_size for name in self._objectives_of(number)]
+        own = [self.config.objectives[name].batch_size for name in self.objectives_of(number)]
         return own[0] if len(own) == 1 and own[0] is not None else self.config.data.batch_size
 
     def _largest_batch(self) -> int:
@@ -187,7 +188,7 @@ class Training:
 
     def _resume(self) -> None:
         found, damaged = newest_whole(self.directory.checkpoints)
-        self._told += [f"{each}; going on from {found}" for each in damaged]
+        self.told += [f"{each}; going on from {found}" for each in damaged]
         if found:
             tensors, state = load_checkpoint(found, self.model)
             self.optimization.load(tensors, state["scaler"])
@@ -249,43 +250,15 @@ class Training:
 
     def batches(self) -> Iterator[tuple[Refs, list[Batch]]]:
         """Yield each step's references and this rank's micro-batches, from where it stands."""
-        config, dataset = self.config, self.dataset
-        lengths, window, budget = None, config.data.group_by_length, config.data.tokens
-        if window is not None or budget is not None:
-            lengths = [token_counts(dataset, number) for number in range(len(self.sources))]
-        sequence: Draws = self.mixture
-        if window is not None:
-            assert lengths is not None
-            size = config.data.batch_size
-            sequence = Grouped(self.mixture, lengths, batch_size=size, window=window, budget=budget)
-        drawn: list[Refs] = []  # read ahead by the loader's workers, not yet trained on
-        parts, first = world_size() * config.trainer.accumulate, rank() * config.trainer.accumulate
-
-        def plan() -> Iterator[Refs]:
-            steps = batches(
-                sequence,
-                batch_sizes=map(self._batch_size, itertools.count(self.step)),
-                start=self.position,
-                budget=budget,
-                lengths=lengths,
-            )
-            for refs in steps:
-                drawn.append(refs)
-                for micro in range(config.trainer.accumulate):
-                    yield refs.part(first + micro, parts)
-
-        loader = iter(
-            load_batches(
-                dataset,
-                plan(),
-                workers=config.data.workers,
-                prefetch=config.data.prefetch,
-                pin_memory=self.device.type == "cuda",
-            )
+        return feed(
+            self.dataset,
+            self.mixture,
+            self.config,
+            batch_size=self._batch_size,
+            step=self.step,
+            position=self.position,
+            device=self.device,
         )
-        while True:
-            micro_batches = [next(loader) for _ in range(config.trainer.accumulate)]
-            yield drawn.pop(0), micro_batches
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and return the rows of the final evaluation.
@@ -320,8 +293,8 @@ class Training:
     def _train(self) -> list[dict[str, Any]]:
         config, trainer, model = self.config, self.config.trainer, self.model
         ledger, report = self.ledger, self.report
-        self._say_at_start()
-        untrained = self._untrained()
+        say_at_start(self)
+        untrained = untrained_scores(self)
         model.train()
         data = self.batches()
         window = self.window = Window(self.window.sums)
@@ -337,24 +310,27 @@ class Training:
                 ledger.lap("waiting")
                 # Dropout draws from torch's generator: seeding it by the step makes resuming exact.
                 seed_generators(hash_words(config.seed, "step", number, rank()), self.device)
-                names = self._objectives_of(number)
+                names = self.objectives_of(number)
                 for method in model.methods.values():
                     method.before_step(number, self.total)  # type: ignore[operator]
                 self._note_skipped(micro_batches, refs)
-                steps = [self._to_device(batch) for batch in micro_batches]
+                steps = [self.to_device(batch) for batch in micro_batches]
                 for name in names if world_size() == 1 else ():
                     objective = model.objective(name)
                     if not objective.separable:
                         self.seen.compare(name, list(objective.needs()), steps)
                 ledger.lap("moving")
                 ledger.measure(steps[0], names, number, total=self.total, seed=config.seed)
-                losses = self.optimization.backward(steps, names, number=number, total=self.total)
+                try:
+                    made = self.optimization.backward(steps, names, number=number, total=self.total)
+                except DataError as error:
+                    raise placed(self, error, number, refs) from error
                 ledger.lap("passes")
-                for batch, found in zip(steps, losses, strict=True):
-                    window.add(batch, found)
+                for batch, losses in zip(steps, made, strict=True):
+                    window.add(batch, losses)
                 recent.append((number, refs))
-                if self.optimization.waits and (astray := window.astray()):
-                    raise self._not_finite("loss", astray, number, refs)
+                if self.optimization.waits and (found := window.astray()):
+                    raise not_finite(self, "loss", found, number, refs)
                 norm = self.optimization.apply(steps, names)
                 looks = self.step + 1 == self.total or (self.step + 1) % trainer.log_every == 0
                 if self.optimization.waits or looks:
@@ -377,7 +353,7 @@ class Training:
                     self._log(window, norm)
                     window = self.window = Window()
                 if self._due(trainer.evaluate_every):
-                    self._write_scores(self.evaluate(), untrained)
+                    write_scores(self, self.evaluate(), untrained)
                     model.train()
                 leave, late = self._asked()
                 if leave or late or self._due(trainer.checkpoint_every):
@@ -392,30 +368,9 @@ class Training:
         self._judge_whole()
         self.save()
         self.save_model()
-        return self._write_scores(self.evaluate(), untrained)
+        return write_scores(self, self.evaluate(), untrained)
 
-    def _say_at_start(self) -> None:
-        """Say what the run begins with: shares of the data, and what is odd about it."""
-        for text in [*self._told, *self._changed]:
-            self._warn(text)
-        shares = self.mixture.shares
-        if len(shares) > 1:
-            listed = ", ".join(
-                f"{name} {share:.1%} ({size:,} rows)"
-                for (name, share), size in zip(shares.items(), self.mixture.sizes, strict=True)
-            )
-            self.report.say(f"samples by source: {listed}")
-        for name, size in zip(self.mixture.names, self.mixture.sizes, strict=True):
-            for objective in self.model.objectives:
-                own = self.config.objectives[objective].batch_size
-                most = round((own or self.config.data.batch_size) * shares[name])
-                if not self.model.objective(objective).separable and 0 < size < most:
-                    self._warn(
-                        f"source {name!r} has {size} rows, but some {most} samples of a batch: "
-                        f"{objective!r} compares rows with copies of themselves"
-                    )
-
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Say what should not be missed, and keep it for `warnings`."""
         self.warnings.append(text)
         if rank() == 0:
@@ -440,23 +395,9 @@ class Training:
             if number == step:
                 found = self.window.astray()
                 what = "loss" if found else "gradient"
-                raise self._not_finite(what, found or self._astray(number, refs), number, refs)
+                raise not_finite(self, what, found or astray(self, number, refs), number, refs)
         if not self.optimization.waits and recent and (found := self.window.astray()):
-            raise self._not_finite("loss", found, *recent[-1])
-
-    def _not_finite(self, what: str, names: Sequence[str], number: int, refs: Refs) -> Exception:
-        folder = self.directory.checkpoints
-        return not_finite(what, names, number, refs, self.mixture, folder)
-
-    def _astray(self, number: int, refs: Refs) -> list[str]:
-        """Return the objectives of a step whose gradient is no number, by making it again."""
-        names = self._objectives_of(number)
-        if world_size() > 1 or len(names) == 1:
-            return names
-        parts = self.config.trainer.accumulate
-        steps = [self._to_device(self.dataset[refs.part(n, parts)]) for n in range(parts)]
-        seed_generators(hash_words(self.config.seed, "step", number, rank()), self.device)
-        return self.optimization.astray(steps, names, number=number, total=self.total) or names
+            raise not_finite(self, "loss", found, *recent[-1])
 
     def _judge_whole(self) -> None:
         """Look at what the whole run has seen, before its model is called trained.
@@ -475,11 +416,11 @@ class Training:
                 "data.max_skipped, --resume accepts what was skipped"
             ) from error
         for text in doubts:
-            self._warn(text)
+            self.warn(text)
         for text in self.seen.alone():
-            self._warn(text)
+            self.warn(text)
         for name in without:
-            self._warn(f"objective {name!r} never had a target: nothing was learnt by it")
+            self.warn(f"objective {name!r} never had a target: nothing was learnt by it")
         skipped = sum(self.seen.skipped().values())
         if skipped and not doubts:
             self.report.say(
@@ -489,30 +430,8 @@ class Training:
     def _due(self, every: int | None) -> bool:
         return every is not None and self.step % every == 0 and self.step < self.total
 
-    def _untrained(self) -> dict[str, list[Score]] | None:
-        """Return the scores of the model before its first step, measured once a run."""
-        if not self.evaluations or not self.config.trainer.evaluate_untrained:
-            return None
-        found = self.directory.read_json("untrained.json")
-        if found is None:
-            if self.step:
-                return None
-            self.report.say("measuring the untrained model")
-            scores, failed = run_evaluations(self.evaluations, self.probe())
-            for name, reason in failed.items():
-                self._warn(f"evaluate.{name} has no score: {reason}")
-            found = {n: [vars(s) for s in each] for n, each in scores.items()}
-            if rank() == 0:
-                self.directory.write_json("untrained.json", found)
-        try:
-            return {name: [Score(**score) for score in each] for name, each in found.items()}
-        except (TypeError, AttributeError) as error:
-            raise DataError(
-                f"{self.directory.path / 'untrained.json'} is damaged: {foreign(error)}; remove "
-                "it to go on without"
-            ) from error
-
-    def _objectives_of(self, number: int) -> list[str]:
+    def objectives_of(self, number: int) -> list[str]:
+        """Return the names of a step's objectives."""
         names = list(self.model.objectives)
         if self.config.trainer.objectives == "all":
             return names
@@ -521,7 +440,8 @@ class Training:
         generator = np.random.Generator(np.random.Philox(key=key))
         return [str(generator.choice(names, p=weights / weights.sum()))]
 
-    def _to_device(self, batch: Batch) -> Batch:
+    def to_device(self, batch: Batch) -> Batch:
+        """Return a batch of the loader as a step takes it."""
         batch = batch.to(self.device, non_blocking=True) if self.device.type != "cpu" else batch
         return self.model.finish(batch, self.tokenizers)
 
@@ -584,19 +504,3 @@ class Training:
         with self.average.applied() if self.average else nullcontext():
             scores, self.failed = run_evaluations(self.evaluations, self.probe())
         return scores
-
-    def _write_scores(
-        self, scores: Mapping[str, list[Score]], untrained: Mapping[str, list[Score]] | None
-    ) -> list[dict[str, Any]]:
-        rows, failed = score_rows(scores, untrained), self.failed
-        for name, reason in failed.items():
-            self._warn(f"evaluate.{name} has no score: {reason}; the training is whole")
-        if self.evaluations and rank() == 0:
-            written = {"step": self.step, "scores": rows, "failed": failed}
-            self.directory.write_json("evaluation.json", written)
-            values = {f"{row['evaluation']}/{row['metric']}": row["value"] for row in rows}
-            line = {"step": self.step, "scores": values}
-            self.directory.append("scores.jsonl", [{**line, "failed": failed} if failed else line])
-            for tracker in self.trackers.values():
-                tracker.log(self.step, values)
-        return rows

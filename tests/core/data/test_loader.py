@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 from itertools import repeat
 
@@ -5,9 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal import Tokenizer, UnreadableError, View
+from polymodal import DataError, Tokenizer, UnreadableError, View
 from polymodal.data.dealing import Hand
-from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_batches, token_counts
+from polymodal.data.loader import (
+    PackedDataset,
+    StreamReading,
+    in_order,
+    load_batches,
+    token_counts,
+    worker_failure,
+)
 from polymodal.data.sampling import Mixture, batches
 from polymodal.data.splits import SplitSource
 
@@ -259,3 +268,100 @@ def test_a_value_that_can_not_be_shrunk_is_skipped(shrinking, monkeypatch):
     batch, _ = first_batch(reading, source, seed=1)
     assert sum(skip.reason == "the film broke off" for skip in batch.skipped) == 19
     assert batch.streams["signal"].layout.tokens == 0
+
+
+def test_whatever_a_reader_raises_is_a_fault_of_the_record(parts):
+    reading, source = parts
+
+    def read(value):
+        if len(value) == lengths[5]:
+            raise KeyError("no such chunk")
+        return np.asarray(value, dtype=np.float32)
+
+    lengths = [len(row["signal"]) if i != 3 else 0 for i, row in enumerate(rows_of(source))]
+    batch, refs = first_batch(StreamReading("signal", reading.tokenizer, read), source)
+    found = {each.index: each for each in batch.skipped}
+    assert set(found) == {3} | {i for i, n in enumerate(lengths) if n == lengths[5]}
+    assert found[5].reason == "KeyError: 'no such chunk'"
+    assert (found[5].stream, found[5].source) == ("signal", "waves")
+    assert batch.streams["signal"].layout.present[refs.index.tolist().index(3)] is False
+
+
+def rows_of(source):
+    return [{"signal": []} if i == 3 else source.source.row(i) for i in range(20)]
+
+
+def test_a_record_that_only_encoding_breaks_on_leaves_the_others(parts):
+    reading, source = parts
+    bad = np.asarray(source.source.row(7)["signal"], dtype=np.float32)
+
+    class Encoding(type(reading.tokenizer)):
+        def encode(self, raws, *, generators=None):
+            if any(raw is not None and np.array_equal(raw, bad) for raw in raws):
+                raise ZeroDivisionError("division by zero")
+            return super().encode(raws)
+
+    batch, refs = first_batch(StreamReading("signal", Encoding(), reading.reader), source)
+    whole, _ = first_batch(reading, source)
+    assert {each.index: each.reason for each in batch.skipped} == {
+        3: "the cable came off", 7: "ZeroDivisionError: division by zero"
+    }  # fmt: skip
+    hole = refs.index.tolist().index(7)
+    kept = [place for place in range(20) if place != hole]
+    assert torch.equal(
+        batch.streams["signal"].take(kept).values, whole.streams["signal"].take(kept).values
+    )
+
+
+def test_a_row_that_a_source_breaks_on_leaves_the_others(parts, sensor_module):
+    class Torn(sensor_module.Waves):
+        def row(self, index):
+            if index == 4:
+                raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+            return super().row(index)
+
+    batch, _ = first_batch(parts[0], SplitSource("waves", Torn(samples=20)))
+    (skipped,) = batch.skipped
+    assert skipped.index == 4 and skipped.reason.startswith("UnicodeDecodeError: ")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_few_file_handles_are_no_fault_of_a_record(parts, workers):
+    reading, source = parts
+
+    def read(value):
+        raise OSError(24, "Too many open files")
+
+    dataset = PackedDataset([source], {"signal": StreamReading("signal", reading.tokenizer, read)})
+    with pytest.raises(DataError, match=r"too many open files: raise the limit \(ulimit") as caught:
+        list(load_batches(dataset, list(in_order([20], 20)), workers=workers))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_dies_is_one_line(parts):
+    reading, source = parts
+
+    def read(value):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    dataset = PackedDataset([source], {"signal": StreamReading("signal", reading.tokenizer, read)})
+    with pytest.raises((DataError, RuntimeError)) as caught:
+        list(load_batches(dataset, list(in_order([20], 20)), workers=1))
+    # torch may raise it from a signal handler, anywhere: `Training.run` asks as well.
+    told = worker_failure(caught.value) or caught.value
+    assert str(told).startswith("a data worker died (") and "\n" not in str(told)
+
+
+def test_a_source_that_cannot_be_opened_is_named(sensor_module):
+    class Gone(sensor_module.Waves):
+        def __len__(self):
+            raise EOFError("no more bytes")
+
+        def columns(self):
+            raise ValueError("line 1:\nbad")
+
+    source = SplitSource("waves", Gone())
+    with pytest.raises(DataError, match=r"data.sources.waves can't be read: ValueError: line 1: b"):
+        source.fields()
+    with pytest.raises(DataError, match="data.sources.waves can't be read: EOFError: no more"):
+        source.record()

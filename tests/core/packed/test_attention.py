@@ -448,3 +448,14 @@ def test_cuda_back_ends_agree_in_half_precision(backend, causal, crossed):
     for one, other in zip(found, wanted, strict=True):
         assert one.isfinite().all()
         assert torch.allclose(one.double(), other, atol=0.1)
+
+
+def test_many_edges_from_one_token_add_up_in_bfloat16():
+    tokens = 1001
+    edges = torch.stack([torch.zeros(1000, dtype=torch.int64), torch.arange(1, tokens)])
+    layout = Layout.of([tokens], edges=edges)
+    q = torch.zeros(tokens, 1, 8, dtype=torch.bfloat16)
+    v = torch.ones(tokens, 1, 8, dtype=torch.bfloat16, requires_grad=True)
+    attend(q, q, v, layout, edges="restrict", self_loops=False).float()[1:].sum().backward()
+    # Each of the 1,000 sees the first token alone; brackets would come to 256.
+    assert v.grad[0, 0, 0] == 1000

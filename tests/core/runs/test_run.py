@@ -6,10 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal import DataError, Method, PluginError, UnreadableError, hookimpl, load
+from polymodal import (
+    DataError,
+    Method,
+    PluginError,
+    PolymodalError,
+    UnreadableError,
+    hookimpl,
+    load,
+)
 from polymodal.config.reading import check_config
 from polymodal.ground.errors import ConfigError
 from polymodal.plugins.discovery import Plugins
+from polymodal.runs.run import RunDirectory
 from polymodal.training.train import Training
 
 
@@ -71,6 +80,60 @@ def test_evaluating_a_saved_run_repeats_its_scores(trained, plugins):
     assert not failed
     saved = json.loads((directory / "evaluation.json").read_text())["scores"]
     assert [s.value for s in scores["probe"]] == [row["value"] for row in saved]
+
+
+def test_what_has_no_vector_is_refused_and_told(trained, plugins):
+    with pytest.raises(PolymodalError, match=r"^device: 'cuda:99' can't be used here"):
+        load(trained[0], device="cuda:99", plugins=plugins)
+    run = load(trained[0], plugins=plugins)
+    for value in ("one text", b"bytes", {"path": "a.wav"}):
+        with pytest.raises(DataError, match="embedding takes a list of values, got one"):
+            run.embed("signal", value)
+
+    for value, reason in ((None, "it is empty"), ([1.0], "it has no tokens")):
+        with pytest.raises(UnreadableError, match=f"value 1 of 2 .*'signal': {reason}"):
+            run.embed("signal", [[1.0] * 8, value])
+    vectors, skipped = run.probe().encode_readable("signal", [None, [2.0] * 8, [], ["x"]])
+    assert vectors.shape == (1, 64)
+    assert list(skipped) == [0, 2, 3] and skipped[3].startswith("ValueError: ")
+
+
+DAMAGES = [
+    ("config.yaml", b"", "config.yaml is damaged: it holds no config of a run"),
+    ("config.yaml", b"\xff\xfe", "config.yaml is damaged: UnicodeDecodeError"),
+    ("config.yaml", b"streams: [", "config.yaml is damaged: ParserError"),
+    ("requirements.json", b"{", "requirements.json is damaged: JSONDecodeError"),
+    ("tokenizers/windows.json", b"[1", "windows.json can't be loaded: JSONDecodeError"),
+    ("tokenizers/windows.json", b'{"a": 1}', "windows.json can't be loaded: ValueError"),
+    ("model.safetensors", b"\0" * 8, "model.safetensors is damaged: it is not what was"),
+    ("checksums.json", b"\0", "checksums.json is damaged: JSONDecodeError"),
+]
+
+
+def test_each_damaged_file_of_a_run_is_one_line(trained, plugins):
+    for name, content, message in DAMAGES:
+        file = trained[0] / "model" / name
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(PolymodalError, match=message) as caught:
+            load(trained[0], plugins=plugins)
+        assert "\n" not in str(caught.value)
+        file.write_bytes(whole)
+    (trained[0] / "model" / "checksums.json").unlink()  # of a run before there were any
+    load(trained[0], plugins=plugins)
+    file = trained[0] / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(DataError, match="model.safetensors is damaged: SafetensorError"):
+        load(trained[0], plugins=plugins)
+
+
+def test_damaged_lines_and_files_of_a_run_stop_nothing_without_a_word(tmp_path):
+    directory = RunDirectory(tmp_path)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n5\n\xff\n{"step": 2')
+    assert directory.lines("metrics.jsonl") == [{"step": 1}]
+    (tmp_path / "untrained.json").write_text("{")
+    with pytest.raises(DataError, match="untrained.json is damaged"):
+        directory.read_json("untrained.json")
 
 
 def test_a_missing_plugin_is_named_and_other_streams_still_load(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 
@@ -100,8 +101,13 @@ class Mortal:
         """Wait for what was started, and return how it ended."""
         return int(self.warm.stdout.readline())
 
-    def train(self, values, out, *, workers=0, die_at=None, kill_when=None):
-        """Train to the end, to where `die_at` says, or until killed from outside."""
+    def train(
+        self, values, out, *, workers=0, die_at=None, kill_when=None, by=signal.SIGKILL, after=0.0
+    ):
+        """Train to the end, to where `die_at` says, or until killed from outside.
+
+        That is `after` seconds after `kill_when` first holds.
+        """
         values = deepcopy(values)
         values["data"]["workers"] = workers
         process = self.start(
@@ -111,7 +117,9 @@ class Mortal:
             until = time.monotonic() + 120
             while not kill_when() and time.monotonic() < until:
                 time.sleep(0.001)
-            os.kill(process, signal.SIGKILL)
+            time.sleep(after)
+            with suppress(ProcessLookupError):  # it was quicker
+                os.kill(process, by)
         return self.end()
 
 
@@ -199,6 +207,31 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(whole, mortal, 
     assert ends == [-signal.SIGKILL] * 5
     assert mortal.train(values, out) == 0
     check_equal(wanted, left_behind(values, out))
+
+
+@pytest.mark.slow
+def test_any_number_of_ends_by_any_signal_leave_what_none_would(whole, mortal, tmp_path):
+    """`POLYMODAL_KILLS=100` for more of them; the last number is the seed."""
+    values, wanted = whole
+    kills, _, seed = os.environ.get("POLYMODAL_KILLS", "4").partition(",")
+    draw = random.Random(int(seed or 0))
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1]
+    # A signal saves where it finds the run, so that checkpoints are of other steps.
+    compared = ("seen", "metrics", "skipped", "evaluation", "model")
+    want = {what: wanted[what] for what in compared}
+    for number in range(int(kills)):
+        out = tmp_path / str(number // 8)
+        reached = max(seen(out), default=0)
+        step = min(reached + draw.randint(0, 4), STEPS - 4)
+        ended = mortal.train(
+            values, out, workers=draw.choice([0, 0, 1, 2]), by=draw.choice(signals),
+            kill_when=lambda out=out, step=step: max(seen(out), default=-1) >= step,
+            after=draw.uniform(0, 0.2),
+        )  # fmt: skip
+        if ended == 0 or number % 8 == 7 or number == int(kills) - 1:
+            assert mortal.train(values, out) == 0
+            found = left_behind(values, out)
+            check_equal(want, {what: found[what] for what in compared})
 
 
 def test_a_kill_at_any_moment_of_writing_leaves_the_last_whole_checkpoint(mortal, tmp_path):

@@ -363,9 +363,9 @@ def test_one_objective_a_step_is_drawn_by_weight(sensor_config, plugins, tmp_pat
     sensor_config["trainer"] |= {"objectives": "one"}
     config = check_config(sensor_config, plugins=plugins)
     training = Training(config, tmp_path / "run", plugins=plugins, quiet=True)
-    drawn = [training._objectives_of(number)[0] for number in range(400)]
+    drawn = [training.objectives_of(number)[0] for number in range(400)]
     assert 0.68 < drawn.count("often") / 400 < 0.82
-    assert drawn == [training._objectives_of(number)[0] for number in range(400)]
+    assert drawn == [training.objectives_of(number)[0] for number in range(400)]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

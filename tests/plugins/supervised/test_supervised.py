@@ -1,11 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from polymodal import DataError
-from polymodal_supervised.classification import Classification
+from polymodal_supervised.classification import Classification, Names
 from polymodal_supervised.regression import Regression
 
 
@@ -108,3 +109,9 @@ def test_regression_compares_in_unit_size_and_predicts_in_the_fields_unit(toys):
 def test_a_label_that_is_no_number_is_refused(toys, value):
     with pytest.raises(DataError, match="'label' must hold a finite number"):
         toys.loss(regressor(toys), labelled_batch(toys, [value]))
+
+
+@pytest.mark.parametrize("tags", [["red", "warm"], ("red",), np.array(["red"])])
+def test_several_labels_of_a_sample_are_no_class(tags):
+    with pytest.raises(DataError, match="'tags' must hold a single label"):
+        Names(4).numbers({0: "red", 1: tags}, field="tags")
