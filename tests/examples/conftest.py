@@ -22,6 +22,8 @@ class Environment:
         with open(f"{self.packages}/seen.pth", "w", encoding="utf-8") as file:
             file.write("\n".join(seen))
 
+    packages = ""  # the folder where what is installed goes
+
     def run(self, *arguments, code=0, cwd=None, python=None):
         found = subprocess.run(
             [str(python or self.python), *map(str, arguments)],

@@ -25,6 +25,8 @@ def test_what_is_written_and_the_example_pass_their_own_tests(outside, tmp_path)
     folders = [write_distribution(f"my-{kind}", kind, out=tmp_path / kind) for kind in STARTS]
     outside.install(*folders, ECG)
     options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", ECG / SETTINGS]
+    # Pytest's own plugins among what is warm.
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     tests = [folder / "tests" for folder in (*folders, ECG)]
     outside.run_warm("-m", "pytest", *options, "--rootdir", tmp_path, *tests, cwd=tmp_path)
 
