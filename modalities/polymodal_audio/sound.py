@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from polymodal.errors import UnreadableError
+from polymodal.files import bytes_or_path
 from polymodal.tokenizer import Reader
 from polymodal_audio.decoding import decode
 
@@ -51,6 +52,8 @@ class SoundReader(Reader):
         seconds: the most to read from there; None reads to the end.
     """
 
+    strings_are_paths = True
+
     def __init__(
         self,
         *,
@@ -72,6 +75,11 @@ class SoundReader(Reader):
             raise ValueError(f"seconds must be above 0, got {seconds}")
         self.rate, self.channels = rate, channels
         self.start, self.seconds = start, seconds
+
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the path of a file, unless the samples are there."""
+        held = isinstance(value, Mapping) and value.get("array") is not None
+        return [] if held else super().paths_in(value)
 
     def __call__(self, value: Any) -> Waveform:
         """Return the sound of a path, bytes, array or mapping.
@@ -98,14 +106,12 @@ class SoundReader(Reader):
             if value.get("array") is not None:
                 rate = value.get("sampling_rate") or self.rate
                 return self._window(_channels(value["array"]), rate)
-            if value.get("bytes") is not None:
-                value = value["bytes"]
-            elif value.get("path") is not None:
-                value = value["path"]
-            else:
+            keys = sorted(map(str, value))
+            value = bytes_or_path(value)
+            if value is None:
                 raise UnreadableError(
                     "a sound given as a mapping needs 'bytes', 'path' or 'array', got the keys "
-                    f"{sorted(map(str, value))}"
+                    f"{keys}"
                 )
         if isinstance(value, Waveform):
             return self._window(_channels(value.samples), value.rate)

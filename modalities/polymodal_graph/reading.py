@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from polymodal.errors import UnreadableError
+from polymodal.files import bytes_or_path
 from polymodal.tokenizer import Reader
 from polymodal_graph.graph import Graph, from_pyg
 
@@ -25,6 +26,12 @@ class GraphReader(Reader):
     "edge_attr" (kinds if whole numbers in one dimension). JSON is such a mapping as text, bytes,
     `{"path", "bytes"}` or a path to a file.
     """
+
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the path of a file of JSON."""
+        if isinstance(value, str):
+            return [value] if _is_path(value) else []
+        return super().paths_in(value)
 
     def __call__(self, value: Any) -> Graph:
         """Return the graph.
@@ -44,18 +51,23 @@ class GraphReader(Reader):
             raise UnreadableError(str(error)) from None
 
 
+def _is_path(text: str) -> bool:
+    return not text.lstrip().startswith(("{", "["))
+
+
 def _parsed(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
-        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
+        value = bytes_or_path(value)
+    if isinstance(value, str) and _is_path(value):
         value = Path(value)
     name = ""
     if isinstance(value, Path):
         name = f"{value.name}: "
         try:
             value = value.read_bytes()
-        except OSError as error:
-            raise UnreadableError(f"{value}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableError(f"{str(value)!r:.200}: {reason}") from None
     if not isinstance(value, str | bytes | bytearray):
         raise UnreadableError(
             f"a graph must be a mapping, JSON or PyTorch Geometric Data, got {type(value).__name__}"

@@ -30,6 +30,12 @@ class SeriesReader(Reader):
             a sample.
     """
 
+    strings_are_paths = True
+
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the paths of .npy files: the values', or the series' own."""
+        return super().paths_in(value.get("values") if isinstance(value, Mapping) else value)
+
     def __call__(self, value: Any) -> Series:
         """Return the series.
 
@@ -66,7 +72,7 @@ def _loaded(path: str | os.PathLike[str]) -> np.ndarray:
     except FileNotFoundError as error:
         raise UnreadableError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UnreadableError(f"{path} is not a .npy file: {error}") from error
+        raise UnreadableError(f"{str(path)!r:.200} is not a .npy file: {error}") from error
     if not isinstance(found, np.ndarray):
         raise UnreadableError(f"{path} holds several arrays; save each as its own .npy file")
     return found

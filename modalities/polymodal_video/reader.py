@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from polymodal import UnreadableError
+from polymodal.files import bytes_or_path
 from polymodal.tokenizer import Reader
 from polymodal_video.clip import SLACK, Clip, Span, clip_of_array, no_frames
 
@@ -38,6 +39,8 @@ class ClipReader(Reader):
         UnreadableError: no such file, no video, no picture stream, or no frame in the span.
     """
 
+    strings_are_paths = True
+
     def __init__(
         self,
         *,
@@ -57,6 +60,11 @@ class ClipReader(Reader):
         self.span = Span(start=start, seconds=seconds, fps=fps, max_frames=max_frames)
         self.shorter = shorter
 
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the path of a file, unless the frames are there."""
+        held = isinstance(value, Mapping) and value.get("frames") is not None
+        return [] if held else super().paths_in(value)
+
     def __call__(self, value: Any) -> Clip:
         """Return the clip.
 
@@ -68,13 +76,16 @@ class ClipReader(Reader):
         if isinstance(value, Mapping):
             if value.get("frames") is not None:
                 return self._array(value["frames"], value.get("fps"))
-            held = value.get("bytes")
-            value = value.get("path") if held is None else held
+            value = bytes_or_path(value)
             if value is None:
                 raise UnreadableError("the video has neither bytes, a path nor frames")
         if isinstance(value, str | os.PathLike):
             path = Path(value)
-            if not path.is_file():
+            try:
+                there = path.is_file()
+            except OSError as error:  # a name that is too long, say
+                raise UnreadableError(f"{str(path)!r:.200}: {error.strerror}") from error
+            if not there:
                 reason = "is a directory" if path.is_dir() else "no such file"
                 raise UnreadableError(f"{path}: {reason}")
             if not path.stat().st_size:

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from polymodal import UnreadableError
+from polymodal.files import bytes_or_path
 from polymodal.tokenizer import Reader
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -37,6 +38,8 @@ class ImageReader(Reader):
             are no colours.
     """
 
+    strings_are_paths = True
+
     def __init__(
         self,
         *,
@@ -57,8 +60,7 @@ class ImageReader(Reader):
             UnreadableError: why the record can't be used.
         """
         if isinstance(value, Mapping):
-            held = value.get("bytes")
-            value = value.get("path") if held is None else held
+            value = bytes_or_path(value)
             if value is None:
                 raise UnreadableError("the image has neither bytes nor a path")
         if isinstance(value, str | os.PathLike):

@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 
 from polymodal.component import TokenSpec
 from polymodal.errors import UnreadableError
+from polymodal.files import bytes_or_path
 from polymodal.layout import Layout
 from polymodal.tokenizer import Reader, Tokenizer
 from polymodal.tokens import Tokens
@@ -104,6 +105,8 @@ class RegionReader(Reader):
     `{"path", "bytes"}`.
     """
 
+    strings_are_paths = True
+
     def __call__(self, value: Any) -> RegionSet:
         """Return the regions.
 
@@ -132,7 +135,7 @@ class RegionReader(Reader):
 
 def _loaded(value: Any) -> Mapping[str, np.ndarray]:
     if isinstance(value, Mapping):
-        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
+        value = bytes_or_path(value)
     if isinstance(value, str):
         value = Path(value)
     if isinstance(value, bytes):

@@ -10,6 +10,7 @@ from polymodal import load
 from polymodal.component import FieldName, Need, ObjectiveName, SourceName, StreamName
 from polymodal.errors import DataError
 from polymodal.evaluation import Evaluation, Features, Probe, Score, Split
+from polymodal.labels import class_name
 from polymodal_evaluation.rows import field_of, is_missing
 
 
@@ -34,7 +35,7 @@ def concept_difference(
     Raises:
         ValueError: fewer than two values.
     """
-    names = np.array([str(value) for value in concept])
+    names = np.array([class_name(value) for value in concept])
     means = [probabilities[names == name].mean(axis=0) for name in np.unique(names)]
     pairs = [
         float(np.abs(one - other).sum())

@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from polymodal.errors import DataError, nearest
 from polymodal.evaluation import Each, Features, Probe, Split
+from polymodal.labels import class_name
+from polymodal.splits import split_named
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIE = 1e-10  # cosines of equal vectors differ by rounding alone
@@ -88,7 +90,7 @@ def labelled(
         kept = [row for row, value in enumerate(column) if not is_missing(value)]
         if split_by is not None:
             homes = field_of(part.fields, split_by, source=source)
-            kept = [row for row in kept if str(homes[row]) in splits]
+            kept = [row for row in kept if split_named(homes[row]) in splits]
         vectors.append(finite(part.vectors, stream=stream)[kept])
         values += [column[row] for row in kept]
         if group is not None:
@@ -137,7 +139,7 @@ def finite(vectors: np.ndarray, *, stream: str) -> Float[np.ndarray, "sample wid
 
 
 def class_names(values: Sequence[Any], *, label: str) -> np.ndarray:
-    """Return labels as text, so that 1 and "1" are one class.
+    """Return labels as text, so that 1, 1.0 and "1" are one class.
 
     Raises:
         DataError: a label is a list or a mapping.
@@ -147,7 +149,7 @@ def class_names(values: Sequence[Any], *, label: str) -> np.ndarray:
             raise DataError(
                 f"the field {label!r} must hold a single label a row, got {value!r:.60}"
             )
-    return np.array([str(value) for value in values])
+    return np.array([class_name(value) for value in values])
 
 
 def unit(vectors: np.ndarray) -> Float[np.ndarray, "sample width"]:

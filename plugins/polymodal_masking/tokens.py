@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.component import FieldName, FromRun, ModuleName, Need, StreamInfo, StreamName
 from polymodal.frequencies import Frequencies
+from polymodal.labels import class_name
 from polymodal.model import PretrainingModel
 from polymodal.objective import Loss, Objective
 from polymodal.step import Step
@@ -252,7 +253,9 @@ class MaskedTokens(Objective):
         assert self.labels is not None
         found: Any = step.labels(self.labels)
         marks = [
-            None if found[row] is None else [str(label) in self.concept for label in found[row]]
+            None
+            if found[row] is None
+            else [class_name(label) in self.concept for label in found[row]]
             for row in (range(step.batch.samples) if samples is None else samples)
         ]
         concept = word_numbers(tokens, self.spec, marks, field=self.labels) == 1
