@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Int, Shaped
 
 from polymodal.component import FilePath
 from polymodal.errors import DataError, UnreadableError
+from polymodal.files import fingerprint_files
 from polymodal.source import Sample, Source
 from polymodal_graph.graph import Graph
 from polymodal_graph.tables import (
@@ -83,6 +85,11 @@ class EdgeListSource(Source):
             DataError: a file or column that is missing, or a broken line.
         """
         return len(self._names)
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        files = [Path(path) for path in (self.edges, self.nodes, self.graphs) if path is not None]
+        return fingerprint_files((path.name, path) for path in files)
 
     def columns(self) -> tuple[str, ...]:
         """Return "graph", the graph column and the columns of the table of graphs."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Int
 
 from polymodal.component import FilePath
 from polymodal.errors import DataError
+from polymodal.files import fingerprint_files
 from polymodal.source import Sample, Source
 from polymodal_graph.large import (
     PART_FIELDS,
@@ -81,6 +83,11 @@ class PartSource(Source):
     def __len__(self) -> int:
         """Return how many parts there are."""
         return self.parts
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        files = [Path(path) for path in (self.file.path, self.file.nodes) if path is not None]
+        return fingerprint_files((path.name, path) for path in files)
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the fields."""

@@ -44,10 +44,8 @@ class Folder(StoredSource):
             raise ValueError("extensions must name at least one, or be left out")
         self.folder = folder
         self.allow = tuple(allow or ())
-        self.extensions = tuple(
-            one_spelling("." + name.lstrip("."))
-            for name in (MEDIA if extensions is None else extensions)
-        )
+        names = MEDIA if extensions is None else extensions
+        self.extensions = tuple(one_spelling("." + name.lstrip(".")) for name in names)
 
     finished = ("file",)
 
