@@ -140,27 +140,26 @@ def _checked_text(path: Path) -> str:
         count = _values(node, {}) if node is not None else 0
     if count > _MOST_VALUES:
         raise ConfigError(
-            [f"{path}: its aliases (*name) stand for more than {_MOST_VALUES} values"]
+            [f"{path}: its aliases (*name) stand for more than {_MOST_VALUES:,} values"]
         )
     return text
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node stands for, aliases written out; infinite where it holds itself.
+    """Return how many values a node stands for, aliases written out; too many if it holds itself.
 
     Args:
         node: of a composed document.
         known: those of nodes seen already.
     """
-    if id(node) in known:
-        return known[id(node)]
-    known[id(node)] = _MOST_VALUES + 1  # while it is counted: only itself can ask
-    inner = (
-        [each for pair in node.value for each in pair]
-        if isinstance(node, yaml.MappingNode)
-        else (node.value if isinstance(node, yaml.SequenceNode) else [])
-    )
-    known[id(node)] = min(1 + sum(_values(each, known) for each in inner), 2 * _MOST_VALUES)
+    if id(node) not in known:
+        known[id(node)] = 2 * _MOST_VALUES  # while it is counted: only what lies within can ask
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [each for pair in node.value for each in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = list(node.value)
+        known[id(node)] = 1 + sum(_values(each, known) for each in inner)
     return known[id(node)]
 
 
