@@ -146,14 +146,19 @@ def _checked_text(path: Path) -> str:
 
 
 def _values(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many values a node stands for, aliases written out; too many if it holds itself.
+    """Return how many values a node stands for, aliases written out.
 
     Args:
         node: of a composed document.
-        known: those of nodes seen already.
+        known: those of nodes seen already; 0 while one is counted.
+
+    Raises:
+        MarkedYAMLError: it holds itself.
     """
+    if known.get(id(node)) == 0:
+        raise yaml.MarkedYAMLError(problem="found a recursive node", problem_mark=node.start_mark)
     if id(node) not in known:
-        known[id(node)] = 2 * _MOST_VALUES  # while it is counted: only what lies within can ask
+        known[id(node)] = 0
         inner: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
             inner = [each for pair in node.value for each in pair]

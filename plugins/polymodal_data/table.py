@@ -303,10 +303,8 @@ class Table(StoredSource):
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             broken = unreadable_text(array)
             for place in broken:
-                reasons[place] = (
-                    reasons[place]
-                    or f"row {start + place} of {path.name}: {name!r} is not UTF-8 text"
-                )
+                where = f"row {start + place} of {path.name}"
+                reasons[place] = reasons[place] or f"{where}: {name!r} is not UTF-8 text"
             if broken:
                 array = array.take(
                     pa.array([n if n not in broken else None for n in range(len(array))])

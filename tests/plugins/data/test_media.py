@@ -201,15 +201,11 @@ def test_two_spellings_of_an_extension_are_one_field(tmp_path):
     source = Tar(path=pack(tmp_path / "mixed.tar", mixed))
     held = [value and value["bytes"] for value in source.column("jpg")]
     assert held == [b"1", b"2", None, None]
-    assert [value and value["bytes"] for value in source.column("seg.tif")] == [
-        None,
-        None,
-        b"3",
-        b"4",
-    ]
+    held = [value and value["bytes"] for value in source.column("seg.tif")]
+    assert held == [None, None, b"3", b"4"]
     assert set(source.columns()) == {"key", "jpg", "txt", "seg.tif"}
     pack(tmp_path / "1.tar", {"a.jpeg": b"1", "a.txt": b"one"})
-    assert Tar(path=str(tmp_path / "1.tar")).columns() == ("key", "jpeg", "txt")  # as ever
+    assert set(Tar(path=str(tmp_path / "1.tar")).columns()) == {"key", "jpeg", "txt"}  # as ever
     pack(tmp_path / "2.tar", {"b.jpg": b"2", "b.txt": b"two"})
     both = Tar(path=[str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])
     assert [value["bytes"] for value in both.column("jpg")] == [b"1", b"2"]
