@@ -25,8 +25,9 @@ def decode(
     if isinstance(source, Path):
         try:
             size = source.stat().st_size
-        except OSError as error:
-            raise UnreadableError(f"{source}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableError(f"{str(source)!r:.200}: {reason}") from None
         if source.is_dir():
             raise UnreadableError(f"{source}: is a folder, not a sound file")
         name = f"{source.name}: "
