@@ -27,7 +27,7 @@ def decode(
             size = source.stat().st_size
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             reason = getattr(error, "strerror", None) or error
-            raise UnreadableError(f"{str(source)!r:.200}: {reason}") from None
+            raise UnreadableError(f"{source!s:.200}: {reason}") from None
         if source.is_dir():
             raise UnreadableError(f"{source}: is a folder, not a sound file")
         name = f"{source.name}: "

@@ -67,7 +67,7 @@ def _parsed(value: Any) -> Mapping[str, Any]:
             value = value.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
             reason = getattr(error, "strerror", None) or error
-            raise UnreadableError(f"{str(value)!r:.200}: {reason}") from None
+            raise UnreadableError(f"{value!s:.200}: {reason}") from None
     if not isinstance(value, str | bytes | bytearray):
         raise UnreadableError(
             f"a graph must be a mapping, JSON or PyTorch Geometric Data, got {type(value).__name__}"

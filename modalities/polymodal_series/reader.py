@@ -72,7 +72,7 @@ def _loaded(path: str | os.PathLike[str]) -> np.ndarray:
     except FileNotFoundError as error:
         raise UnreadableError(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UnreadableError(f"{str(path)!r:.200} is not a .npy file: {error}") from error
+        raise UnreadableError(f"{path!s:.200} is not a .npy file: {error}") from error
     if not isinstance(found, np.ndarray):
         raise UnreadableError(f"{path} holds several arrays; save each as its own .npy file")
     return found

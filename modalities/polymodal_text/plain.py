@@ -57,7 +57,7 @@ def file_content(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableError(f"{str(path)!r:.200} can't be read: {reason}") from error
+        raise UnreadableError(f"{path!s:.200} can't be read: {reason}") from error
 
 
 def text_of(value: Any, *, from_file: bool, encoding_errors: EncodingErrors) -> str:

@@ -84,7 +84,7 @@ class ClipReader(Reader):
             try:
                 there = path.is_file()
             except OSError as error:  # a name that is too long, say
-                raise UnreadableError(f"{str(path)!r:.200}: {error.strerror}") from error
+                raise UnreadableError(f"{path!s:.200}: {error.strerror}") from error
             if not there:
                 reason = "is a directory" if path.is_dir() else "no such file"
                 raise UnreadableError(f"{path}: {reason}")

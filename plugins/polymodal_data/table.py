@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from polymodal.component import FilePath, FolderPath
 from polymodal.errors import DataError, UnreadableError, nearest
 from polymodal.files import confine, find_files
+from polymodal.labels import class_name
 from polymodal_data.arrow import plain, plain_type, unreadable_text
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable, read_delimited
@@ -368,4 +369,4 @@ def _family(kind: str) -> str:
 
 
 def _same(value: object, wanted: Plain) -> bool:
-    return value == wanted or (value is not None and str(value) == str(wanted))
+    return value == wanted or (value is not None and class_name(value) == class_name(wanted))

@@ -210,8 +210,8 @@ def _by_key(
                 if field in row and field != "key":
                     raise _Twice(f"{key} has the field {field!r} twice, as {member.name}, too")
                 if field in ("txt", "cls", "json"):
-                    text = archive.read(member.offset, member.size, member.name).decode()
-                    value = _parsed(field, text)
+                    text = archive.read(member.offset, member.size, member.name)
+                    value = _parsed(field, text.decode("utf-8-sig"))
                     if isinstance(value, dict):
                         objects |= value
                     else:

@@ -257,3 +257,15 @@ def test_fingerprints_notice_a_file_that_is_gone_or_changed(tmp_path):
     pack(tmp_path / "a.tar", {"a.png": b"1" * 2999 + b"0", "b.png": b"2"})
     found.add(Tar(path=path).fingerprint())
     assert len(found) == 5
+
+
+def test_a_hard_link_is_the_file_it_names_and_texts_lose_their_byte_order_mark(tmp_path):
+    link = tarfile.TarInfo("./b.png")
+    link.type, link.linkname = tarfile.LNKTYPE, "./a.png"
+    astray = tarfile.TarInfo("c.png")
+    astray.type, astray.linkname = tarfile.LNKTYPE, "/etc/hostname"
+    path = pack(tmp_path / "a.tar", {"./a.png": b"1"}, extra=[link, astray])
+    held = Tar(path=path, layout="files").column("file")
+    assert held == [{"path": "a.png", "bytes": b"1"}, {"path": "b.png", "bytes": b"1"}]
+    marked = {"a.txt": b"\xef\xbb\xbfcat", "a.json": b'\xef\xbb\xbf{"x": 1}'}
+    assert Tar(path=pack(tmp_path / "b.tar", marked)).row(0) == {"key": "a", "txt": "cat", "x": 1}

@@ -355,6 +355,9 @@ def test_parquet_text_that_is_not_utf_8_costs_its_row(tmp_path):
     source = Table(path=str(tmp_path / "t.parquet"))
     assert reasons(source) == [None, "row 1 of t.parquet: 'text' is not UTF-8 text", None]
     assert Table(path=str(tmp_path / "t.parquet"), columns=["x"]).column("x") == [1, 2, 3]
+    assert Table(path=str(tmp_path / "t.parquet"), columns=["x"], where={"x": "3"}).row(0) == {
+        "x": 3
+    }
     chosen = Table(path=str(tmp_path / "t.parquet"), where={"text": "fine"}, columns=["x"])
     assert [row is None for row in reasons(chosen)] == [False, True]
 
