@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -12,6 +13,7 @@ from polymodal.data.dealing import Hand, deal
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import UnreadableError
+from polymodal.ground.files import confine
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.objective import View
 from polymodal.interfaces.source import Sample
@@ -31,22 +33,37 @@ class StreamReading:
     many: bool = False  # the field holds a list, each item a segment of its own
     augment: bool = True
 
-    def raws(self, sample: Sample) -> list[Any]:
+    def raws(self, sample: Sample, *, folders: Sequence[str | Path] | None) -> list[Any]:
         """Return the raw values of a sample's segments; none if the field is missing.
 
+        Args:
+            sample: a row of a source.
+            folders: below which it may name files (`Source.folders`).
+
         Raises:
-            UnreadableError: one can't be read or tokenized.
+            UnreadableError: one can't be read or tokenized, or leads outside of the folders.
         """
         value = sample.get(self.field)
         if value is None:
             return []
         if not self.many:
-            return [self.raw(value)]
+            return [self.raw(self.confined(value, folders))]
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             raise UnreadableError(
                 f"{self.field!r} must hold a list, got {type(value).__name__}: {value!r:.60}"
             )
-        return [self.raw(item) for item in value]
+        return [self.raw(self.confined(item, folders)) for item in value]
+
+    def confined(self, value: Any, folders: Sequence[str | Path] | None) -> Any:
+        """Return a value from data as it is, if the files it names lie below the folders.
+
+        Raises:
+            UnreadableError: one does not.
+        """
+        if self.reader is not None:
+            for path in self.reader.paths_in(value):
+                confine(path, folders)
+        return value
 
     def raw(self, value: Any) -> Any:
         """Return the raw value of one segment, None for None.
@@ -145,13 +162,14 @@ class PackedDataset(Dataset[Batch]):
             source = self.sources[number]
             places = np.flatnonzero(refs.source == number)
             indices = refs.index[places].tolist()
+            folders = source.folders()
             for place, index, row in zip(
                 places, indices, source.read(self.split, indices), strict=True
             ):
                 try:
                     if isinstance(row, UnreadableError):
                         raise row
-                    raws[place] = self._small(row, int(place), keys[place], drawn)
+                    raws[place] = self._small(row, int(place), keys[place], drawn, folders)
                     samples[place] = row if late else {f: row.get(f) for f in self.fields}
                 except UnreadableError as error:
                     row_number = int(source.rows_of(self.split)[index])
@@ -196,7 +214,10 @@ class PackedDataset(Dataset[Batch]):
         rows = torch.from_numpy(names[refs.source] ^ refs.index)
         return mix(mix(rows) ^ torch.from_numpy(refs.epoch)).numpy()
 
-    def _small(self, row: Sample, place: int, key: np.int64, drawn: Drawn) -> dict[str, list[Any]]:
+    def _small(
+        self, row: Sample, place: int, key: np.int64, drawn: Drawn,
+        folders: Sequence[str | Path] | None,
+    ) -> dict[str, list[Any]]:  # fmt: skip
         """Return what is needed of a row: its segments by stream and by view, shrunk at once.
 
         The whole raw value outlives this only where a view is made once samples are dealt.
@@ -204,7 +225,7 @@ class PackedDataset(Dataset[Batch]):
         Raises:
             UnreadableError: the record can't be used.
         """
-        found = {name: stream.raws(row) for name, stream in self.streams.items()}
+        found = {name: stream.raws(row, folders=folders) for name, stream in self.streams.items()}
         if not any(found.values()):
             wanted = sorted({stream.field for stream in self.streams.values()})
             raise UnreadableError(f"it has none of the fields {', '.join(wanted)}")
@@ -361,7 +382,10 @@ def token_counts(dataset: PackedDataset, number: int, *, batch_size: int = 256) 
             if isinstance(row, UnreadableError):
                 continue
             try:
-                found = {name: stream.raws(row) for name, stream in dataset.streams.items()}
+                found = {
+                    name: stream.raws(row, folders=source.folders())
+                    for name, stream in dataset.streams.items()
+                }
             except UnreadableError:
                 continue
             counts[index] = sum(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,11 +209,16 @@ class ModelProbe:
             )
         return self.sources[name]
 
-    def readable(self, stream: str, value: Any) -> str | None:
-        """Return why a value can't be read, or None if it can."""
+    def readable(
+        self, stream: str, value: Any, *, folders: Sequence[str | Path] | None = None
+    ) -> str | None:
+        """Return why a value can't be read, or None if it can.
+
+        With `folders`, it comes from data, and files it names must lie below one of them.
+        """
         reading = self._reading(stream)
         try:
-            reading.raw(value)
+            reading.raw(reading.confined(value, folders))
         except UnreadableError as error:
             return str(error)
         return None

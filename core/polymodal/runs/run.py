@@ -30,6 +30,7 @@ from polymodal.interfaces.tokenizer import Tokenizer
 from polymodal.model.model import PretrainingModel
 from polymodal.model.probing import ModelProbe
 from polymodal.plugins.discovery import Plugins, installed
+from polymodal.plugins.origin import load_yaml
 from polymodal.plugins.signature import read_signature
 from polymodal.runs.build import Builder, Requirement
 
@@ -242,7 +243,13 @@ def read_run_values(path: Path) -> dict[str, Any]:
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings) if not path.exists() else ""
         raise DataError(f"{path} holds no run: it has no config.yaml.{hint}")
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return _run_values(file)
+
+
+def _run_values(file: Path) -> dict[str, Any]:
+    values = load_yaml(file)
+    if not isinstance(values, dict):
+        raise DataError(f"{file} is no config of a run: it holds no keys and values")
     return values
 
 
@@ -283,7 +290,7 @@ def load(
         reason = "has no saved model yet" if (path / "config.yaml").exists() else "holds no run"
         raise DataError(f"{path} {reason}: {file} does not exist")
     plugins = plugins or installed()
-    values = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+    values = _run_values(directory / "config.yaml")
     if streams is not None:
         values = _only(values, streams)
     _require(directory, values, plugins)
