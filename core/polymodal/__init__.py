@@ -18,10 +18,19 @@ from polymodal.plugins.hookspecs import hookimpl
 if TYPE_CHECKING:
     from polymodal.config.reading import read_config
     from polymodal.config.shape import Config
+    from polymodal.data.splits import split_named
     from polymodal.ground.arrays import read_npy, read_npz
     from polymodal.ground.distributed import gather_rows, rank, sum_over_ranks, world_size
     from polymodal.ground.errors import nearest
-    from polymodal.ground.files import find_files, find_folder
+    from polymodal.ground.files import (
+        bytes_or_path,
+        confine,
+        file_pieces,
+        find_files,
+        find_folder,
+        fingerprint_files,
+    )
+    from polymodal.ground.labels import class_name
     from polymodal.ground.unpacking import check_growth
     from polymodal.interfaces.capabilities import (
         Asking,
@@ -136,10 +145,12 @@ __version__ = "0.1.0"
 _ROOMS = {
     "config.reading": "read_config",
     "config.shape": "Config",
+    "data.splits": "split_named",
     "ground.arrays": "read_npy read_npz",
     "ground.distributed": "gather_rows rank sum_over_ranks world_size",
     "ground.errors": "nearest",
-    "ground.files": "find_files find_folder",
+    "ground.files": "bytes_or_path confine file_pieces find_files find_folder fingerprint_files",
+    "ground.labels": "class_name",
     "ground.unpacking": "check_growth",
     "interfaces.capabilities": (
         "Asking Phase Phased Predicted Predicting Representing Scoring Sharing"
@@ -205,13 +216,14 @@ __all__ = [
     "Skipped", "Source", "SourceName", "Split", "Stem", "Step", "StreamInfo", "StreamName",
     "Surroundings", "Taps", "Target", "Teacher", "TokenSpec", "Tokenizer", "Tokens", "Tracker",
     "Transformed", "Transformer", "TransformerEncoder", "TransformerOptions", "Unembed", "View",
-    "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "by_score", "check_growth",
-    "check_ratio", "choose", "closest_pairs", "contained", "cosine", "count_of", "dimensions",
-    "filled", "find_files", "find_folder", "gather_rows", "hash_words", "hidden_counts",
-    "hideable", "installed", "join_layouts", "load", "mix", "nearest", "planned", "put_last",
-    "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined", "rename_keys",
-    "segment_mean", "sum_over_ranks", "taken", "total_loss", "unit", "window_targets",
-    "windows", "world_size",
+    "adjacent_pairs", "attend", "attention_maps", "bipartite_pairs", "by_score",
+    "bytes_or_path", "check_growth", "check_ratio", "choose", "class_name", "closest_pairs",
+    "confine", "contained", "cosine", "count_of", "dimensions", "file_pieces", "filled",
+    "find_files", "find_folder", "fingerprint_files", "gather_rows", "hash_words",
+    "hidden_counts", "hideable", "installed", "join_layouts", "load", "mix", "nearest",
+    "planned", "put_last", "ranges", "rank", "read_config", "read_npy", "read_npz", "rejoined",
+    "rename_keys", "segment_mean", "split_named", "sum_over_ranks", "taken", "total_loss",
+    "unit", "window_targets", "windows", "world_size",
 ]  # fmt: skip
 
 

@@ -40,8 +40,9 @@ def decode(source: bytes | Path, read: Callable[[Track], Found]) -> Found:
         try:
             size = source.stat().st_size
             folder = source.is_dir()
-        except OSError as error:
-            raise UnreadableError(f"{str(source)!s:.200}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:  # ValueError: half a surrogate pair in the name
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableError(f"{source!s:.200}: {reason}") from None
         if folder:
             raise UnreadableError(f"{source}: is a folder, not a sound file")
         name = f"{source.name}: "

@@ -11,9 +11,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Float, Num
 
-from polymodal import Reader, UnreadableError
+from polymodal import Reader, UnreadableError, bytes_or_path
 from polymodal_audio.decoding import Track, decode
-from polymodal_audio.holding import held
 
 MOST_CHANNELS = 64
 LONG = 2**21  # samples of each channel above which a file is not decoded at once
@@ -111,6 +110,8 @@ class SoundReader(Reader):
         ValueError: a number out of range.
     """
 
+    strings_are_paths = True
+
     def __init__(
         self,
         *,
@@ -137,6 +138,11 @@ class SoundReader(Reader):
         self.rate, self.channels = rate, channels
         self.start, self.seconds = start, seconds
 
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the path of a file, unless the samples are there."""
+        held = isinstance(value, Mapping) and value.get("array") is not None
+        return [] if held else super().paths_in(value)
+
     def __call__(self, value: Any) -> Waveform:
         """Return the sound of a path, bytes, array or mapping.
 
@@ -144,7 +150,8 @@ class SoundReader(Reader):
             UnreadableError: no sound file, no samples, NaN or infinite samples, no such channel,
                 or nothing left after `start`.
         """
-        value = held(value)
+        if not (isinstance(value, Mapping) and value.get("array") is not None):
+            value = bytes_or_path(value, "sound", others=("array",))
         if isinstance(value, bytes | Path):
             return decode(value, self._read)
         if isinstance(value, Mapping):

@@ -28,6 +28,13 @@ class DiffReader(Reader):
         self.headers = headers
         self.line_break = line_break
 
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the paths of the patch and of the old file."""
+        if not isinstance(value, Mapping) or "patch" not in value:
+            return super().paths_in(value)
+        parts = (value["patch"], value.get("old_file"))
+        return [path for part in parts for path in super(DiffReader, self).paths_in(part)]
+
     def __call__(self, value: Any) -> Hunk:
         """Return the hunk.
 

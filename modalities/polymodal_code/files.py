@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from polymodal import DataError, FolderPath, Source, UnreadableError
+from polymodal import DataError, FolderPath, Source, UnreadableError, confine, fingerprint_files
 
 # What an extension says about the language; files of other extensions have none.
 LANGUAGES = {
@@ -27,6 +27,7 @@ class CodeFiles(Source):
         extensions: which files to take; a leading dot may be left out.
         exclude: patterns of paths below the folder to leave out, such as "*/tests/*".
         max_bytes: a larger file is an unreadable row.
+        allow: folders that links to files may lead to, beside the folder itself.
 
     Raises:
         ValueError: no extensions.
@@ -39,6 +40,7 @@ class CodeFiles(Source):
         extensions: Sequence[str] = (".py",),
         exclude: Sequence[str] = (),
         max_bytes: int = 1_000_000,
+        allow: Sequence[FolderPath] = (),
     ):
         if not extensions:
             raise ValueError("extensions must name at least one, for example .py")
@@ -46,6 +48,7 @@ class CodeFiles(Source):
         self.extensions = tuple("." + name.lstrip(".").lower() for name in extensions)
         self.exclude = tuple(exclude)
         self.max_bytes = max_bytes
+        self.allow = tuple(allow)
 
     @cached_property
     def _paths(self) -> list[str]:
@@ -69,6 +72,11 @@ class CodeFiles(Source):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        top = Path(self.folder).expanduser()
+        return fingerprint_files((name, top / name) for name in self._paths)
+
     def columns(self) -> tuple[str, ...]:
         """Return the fields of a row."""
         return ("code", "path", "language")
@@ -77,10 +85,11 @@ class CodeFiles(Source):
         """Return one file's content, for `code.text` to decode.
 
         Raises:
-            UnreadableError: the file is too large or can't be opened.
+            UnreadableError: the file is too large, can't be opened, or is a link that leads out.
         """
         name = self._paths[index]
         path = Path(self.folder).expanduser() / name
+        confine(path, [self.folder, *self.allow])
         try:
             size = path.stat().st_size
             if size > self.max_bytes:

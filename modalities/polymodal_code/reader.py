@@ -27,7 +27,7 @@ class CodeReader(Reader):
         dedent: bool = True,
         encoding_errors: Literal["refuse", "replace"] = "refuse",
     ):
-        self.from_file = from_file
+        self.from_file = self.strings_are_paths = from_file
         self.dedent = dedent
         self.encoding_errors = encoding_errors
 

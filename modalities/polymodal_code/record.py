@@ -24,6 +24,12 @@ class RecordReader(Reader):
         self.language = language
         self.code = CodeReader(from_file=from_file)
 
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the paths of the code and of the text."""
+        if not isinstance(value, Mapping) or not set(_KEYS) & set(value):
+            return self.code.paths_in(value)
+        return [*self.code.paths_in(value.get("code")), *super().paths_in(value.get("text"))]
+
     def __call__(self, value: Any) -> dict[str, str]:
         """Return what the record holds.
 

@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from polymodal import DataError, FilePath, Source, UnreadableError, find_files
+from polymodal import (
+    DataError,
+    FilePath,
+    FolderPath,
+    Source,
+    UnreadableError,
+    find_files,
+    fingerprint_files,
+)
 from polymodal_genome.indexed import Indexed
 from polymodal_genome.letters import check_letters
 from polymodal_genome.records import GZIP, InMemory, Records, TooLargeError, unpacked
@@ -40,6 +48,7 @@ class Fasta(Source):
             from an unpacked copy beside it. A file that unpacks to over 100 times its size (and
             over 1 GiB) is refused.
         index_folder: where such indexes and copies go; None: the system's temporary folder.
+        allow: folders that links which a glob finds may lead to, beside their own.
 
     Raises:
         ValueError: options that contradict each other.
@@ -57,6 +66,7 @@ class Fasta(Source):
         duplicates: Literal["number", "refuse"] = "number",
         in_memory: int = 1_000_000_000,
         index_folder: str | None = None,
+        allow: Sequence[FolderPath] = (),
     ):
         self.files = (files,) if isinstance(files, str) else tuple(files)
         if not self.files:
@@ -75,6 +85,7 @@ class Fasta(Source):
         self.duplicates = duplicates
         self.in_memory = in_memory
         self.index_folder = index_folder
+        self.allow = tuple(allow)
 
     def __getstate__(self) -> dict[str, Any]:
         # Sequences and open files stay behind: another process reads them for itself.
@@ -82,7 +93,7 @@ class Fasta(Source):
 
     @cached_property
     def _catalogue(self) -> "_Catalogue":
-        paths = find_files(self.files)
+        paths = find_files(self.files, allow=self.allow)
         opened = [self._open(path) for path in paths]
         return _Catalogue.of(paths, opened, self)
 
@@ -110,6 +121,11 @@ class Fasta(Source):
     def __len__(self) -> int:
         catalogue = self._catalogue
         return catalogue.rows + (len(catalogue.broken) if self.windows is not None else 0)
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        files = find_files(self.files, allow=self.allow)
+        return fingerprint_files((path.name, path) for path in files)
 
     def columns(self) -> tuple[str, ...]:
         """Return the fields a row can have."""

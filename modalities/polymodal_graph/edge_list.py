@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from polymodal import DataError, FilePath, Sample, Source, UnreadableError
+from polymodal import DataError, FilePath, Sample, Source, UnreadableError, fingerprint_files
 from polymodal_graph.graph import Graph
 from polymodal_graph.tables import (
     Columns,
@@ -88,6 +89,11 @@ class EdgeListSource(Source):
             DataError: a file or column that is missing, or a broken line.
         """
         return len(self._names)
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        files = [Path(path) for path in (self.edges, self.nodes, self.graphs) if path is not None]
+        return fingerprint_files((path.name, path) for path in files)
 
     def columns(self) -> tuple[str, ...]:
         """Return "graph", the graph column and the columns of the table of graphs."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 from jaxtyping import Int
 
-from polymodal import FilePath, Sample, Source, filled
+from polymodal import FilePath, Sample, Source, filled, fingerprint_files
 from polymodal_graph.large import LargeGraph, LargeGraphFile, TableOptions, check_held, with_edges
 from polymodal_graph.sampling import NeighbourSampler
 from polymodal_graph.tables import label_of
@@ -80,6 +81,11 @@ class NeighbourhoodSource(Source):
             DataError: the file is missing or not of this form.
         """
         return len(self._centres)
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        files = [Path(path) for path in (self.file.path, self.file.nodes) if path is not None]
+        return fingerprint_files((path.name, path) for path in files)
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the fields."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 from jaxtyping import Int
 
-from polymodal import DataError, FilePath, Sample, Source, filled
+from polymodal import DataError, FilePath, Sample, Source, filled, fingerprint_files
 from polymodal_graph.large import (
     PART_FIELDS,
     LargeGraph,
@@ -68,6 +69,11 @@ class PartSource(Source):
     def __len__(self) -> int:
         """Return how many parts there are."""
         return self.parts
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its files' names, sizes and content."""
+        files = [Path(path) for path in (self.file.path, self.file.nodes) if path is not None]
+        return fingerprint_files((path.name, path) for path in files)
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the fields."""

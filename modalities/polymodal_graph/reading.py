@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal import Reader, UnreadableError
+from polymodal import Reader, UnreadableError, bytes_or_path
 from polymodal_graph.graph import Graph, from_pyg
 
 NODES = ("nodes", "x", "node_feat", "node_ids")
@@ -27,6 +27,12 @@ class GraphReader(Reader):
     `{"path", "bytes"}` or a path to a file.
     """
 
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the path of a file of JSON."""
+        if isinstance(value, str):
+            return [value] if _is_path(value) else []
+        return super().paths_in(value)
+
     def __call__(self, value: Any) -> Graph:
         """Return the graph.
 
@@ -45,13 +51,14 @@ class GraphReader(Reader):
             raise UnreadableError(str(error)) from None
 
 
+def _is_path(text: str) -> bool:
+    return not text.lstrip("\ufeff \t\r\n").startswith(("{", "["))
+
+
 def _parsed(value: Any) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
-        content, path = value.get("bytes"), value.get("path")
-        if content is not None and not isinstance(content, bytes | bytearray):
-            raise UnreadableError(f"bytes must hold bytes, got {type(content).__name__}")
-        value = path if content is None else content
-    if isinstance(value, str) and not value.lstrip("\ufeff \t\r\n").startswith(("{", "[")):
+        value = bytes_or_path(value, "graph")
+    if isinstance(value, str) and _is_path(value):
         value = Path(value)
     name = ""
     if isinstance(value, Path):

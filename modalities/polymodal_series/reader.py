@@ -32,6 +32,15 @@ class SeriesReader(Reader):
             a sample.
     """
 
+    strings_are_paths = True
+
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the paths of .npy files: the values' and positions', or the series' own."""
+        if not isinstance(value, Mapping):
+            return super().paths_in(value)
+        parts = value.get("values"), value.get("positions")
+        return [path for part in parts for path in super(SeriesReader, self).paths_in(part)]
+
     def __call__(self, value: Any) -> Series:
         """Return the series.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from polymodal import Reader, UnreadableError
+from polymodal import Reader, UnreadableError, bytes_or_path
 
 EncodingErrors = Literal["refuse", "replace"]
 
@@ -79,15 +79,10 @@ def text_of(value: Any, *, from_file: bool, encoding_errors: EncodingErrors) -> 
     if isinstance(value, bytes | bytearray | memoryview):
         return decoded(bytes(value), encoding_errors=encoding_errors)
     if isinstance(value, Mapping) and ("bytes" in value or "path" in value):
-        held, path = value.get("bytes"), value.get("path")
-        if held is None and path is None:
-            raise UnreadableError("a text record needs bytes or a path, but both are null")
-        if held is not None and not isinstance(held, bytes | bytearray | memoryview):
-            raise UnreadableError(
-                f"bytes of a text record must be bytes, got {type(held).__name__}: {held!r:.60}"
-            )
-        content = file_content(str(path)) if held is None else bytes(held)
-        return decoded(content, encoding_errors=encoding_errors, name=str(path or ""))
+        held = bytes_or_path(value, "text")
+        content = held if isinstance(held, bytes) else file_content(held)
+        name = str(value.get("path") or "")
+        return decoded(content, encoding_errors=encoding_errors, name=name)
     raise UnreadableError(
         f"text must be a string, bytes or a path, got {type(value).__name__}: {value!r:.60}"
     )
@@ -115,10 +110,18 @@ class PlainReader(Reader):
         separator: str = ", ",
         key: str | None = None,
     ):
-        self.from_file = from_file
+        self.from_file = self.strings_are_paths = from_file
         self.encoding_errors = encoding_errors
         self.separator = separator
         self.key = key
+
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the paths of files, also of a list's items and under the key."""
+        if isinstance(value, list | tuple):
+            return [path for item in value for path in self.paths_in(item)]
+        if self.key is not None and isinstance(value, Mapping):
+            value = value.get(self.key)
+        return super().paths_in(value)
 
     def __call__(self, value: Any) -> str:
         """Return the text.

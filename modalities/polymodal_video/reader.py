@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from polymodal import Reader, UnreadableError
+from polymodal import Reader, UnreadableError, bytes_or_path
 from polymodal_video.clip import Clip, Film, Span, clip_of_array, no_frames
 from polymodal_video.pictures import Frame, Pictures, StampsFall, pixels_of
-from polymodal_vision import held
 
 HELD = 2**26  # bytes of decoded frames kept, so that what fits is not decoded twice
 
@@ -43,6 +42,8 @@ class ClipReader(Reader):
         UnreadableError: no such file, no video, no picture stream, or no frame in the span.
     """
 
+    strings_are_paths = True
+
     def __init__(
         self,
         *,
@@ -65,6 +66,11 @@ class ClipReader(Reader):
         self.shorter = shorter
         self.max_pixels = max_pixels
 
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the path of a file, unless the frames are there."""
+        held = isinstance(value, Mapping) and value.get("frames") is not None
+        return [] if held else super().paths_in(value)
+
     def __call__(self, value: Any) -> Clip:
         """Return the clip.
 
@@ -75,7 +81,7 @@ class ClipReader(Reader):
             return value
         if isinstance(value, Mapping) and value.get("frames") is not None:
             return self._array(value["frames"], value.get("fps"))
-        value = held(value, "video")
+        value = bytes_or_path(value, "video", others=("frames",))
         if isinstance(value, Path):
             try:
                 found, folder = value.is_file(), value.is_dir()

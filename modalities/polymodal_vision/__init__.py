@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from polymodal_vision.augmentation import Augmentation
     from polymodal_vision.framing import Framing, whole_patches
     from polymodal_vision.geometry import Interpolation, ResizeMode
-    from polymodal_vision.holding import held
     from polymodal_vision.image import check_picture, to_rgb
     from polymodal_vision.levels import to_levels
     from polymodal_vision.patching import (
@@ -40,7 +39,6 @@ _HOME = {
     "Augmentation": "augmentation",
     "Framing": "framing", "whole_patches": "framing",
     "Interpolation": "geometry", "ResizeMode": "geometry",
-    "held": "holding",
     "check_picture": "image", "to_rgb": "image",
     "to_levels": "levels",
     "STATISTICS": "patching", "MeanStd": "patching", "Normalization": "patching",
@@ -53,7 +51,7 @@ _HOME = {
 __all__ = [
     "STATISTICS", "Augmentation", "Framing", "Interpolation", "MeanStd", "Normalization",
     "PatchSpec", "RegionSet", "ResizeMode", "TimmTower", "check_picture", "denormalize",
-    "frames_of_rows", "held", "normalize", "patch_rows", "polymodal_register", "to_levels",
+    "frames_of_rows", "normalize", "patch_rows", "polymodal_register", "to_levels",
     "to_rgb", "whole_patches",
 ]  # fmt: skip
 

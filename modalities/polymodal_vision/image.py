@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from polymodal import Reader, UnreadableError
+from polymodal import Reader, UnreadableError, bytes_or_path
 from polymodal_vision.decoded import ROWS_AT_ONCE, channels
-from polymodal_vision.holding import held
 from polymodal_vision.levels import to_rgba_or_rgb
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -43,6 +42,8 @@ class ImageReader(Reader):
             are no colours.
     """
 
+    strings_are_paths = True
+
     def __init__(
         self,
         *,
@@ -62,7 +63,7 @@ class ImageReader(Reader):
         Raises:
             UnreadableError: why the record can't be used.
         """
-        value = held(value, "image")
+        value = bytes_or_path(value, "image")
         if isinstance(value, Path):
             return self._file(value)
         if isinstance(value, bytes):

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
-from polymodal import Layout, Reader, Tokenizer, Tokens, TokenSpec, UnreadableError
-from polymodal_vision.holding import held
+from polymodal import Layout, Reader, Tokenizer, Tokens, TokenSpec, UnreadableError, bytes_or_path
 
 BOX_NUMBERS = 7
 CLASSES = "classes"
@@ -109,6 +108,8 @@ class RegionReader(Reader):
         ValueError: `max_bytes` below 1.
     """
 
+    strings_are_paths = True
+
     def __init__(self, *, max_bytes: int = 2**28):
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
@@ -141,7 +142,7 @@ class RegionReader(Reader):
 
 
 def _loaded(value: Any, max_bytes: int) -> Mapping[str, np.ndarray]:
-    value = held(value, "regions")
+    value = bytes_or_path(value, "regions")
     if isinstance(value, bytes):
         value = io.BytesIO(value)
     elif not isinstance(value, Path):

@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
-from polymodal import FilePath, find_files
+from polymodal import FilePath, FolderPath, find_files
 from polymodal_data.columns import Columns
 from polymodal_data.lines import text_lines
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
@@ -26,6 +26,7 @@ class Addresses(StoredSource):
     Args:
         path: a file, a glob such as "pages/*.html", or a list of these; `.gz` too.
         least: a site with fewer addresses is no `site`.
+        allow: folders that links which a glob finds may lead to, beside their own.
 
     Raises:
         ValueError: no file is named.
@@ -33,18 +34,32 @@ class Addresses(StoredSource):
 
     columns_from_data = False
 
-    def __init__(self, *, path: FilePath | list[FilePath], least: int = 1):
+    def __init__(
+        self,
+        *,
+        path: FilePath | list[FilePath],
+        least: int = 1,
+        allow: list[FolderPath] | None = None,
+    ):
         if not path:
             raise ValueError("path must name at least one file")
         self.path = [path] if isinstance(path, str) else list(path)
         self.least = least
+        self.allow = tuple(allow or ())
+
+    @cached_property
+    def _found(self) -> list[Path]:
+        return find_files(self.path, allow=self.allow)
+
+    def _inputs(self) -> list[tuple[str, Path]]:
+        return [(path.name, path) for path in self._found]
 
     def columns(self) -> tuple[str, ...]:
         """Return the fields of a row."""
         return ("url", "site", "path", "page")
 
     def _store(self) -> StoredRows:
-        found = find_files(self.path)
+        found = self._found
         write = partial(write_records, read=partial(self._records, found), columns=Columns())
         return store(found, write, "addresses", self.least)
 

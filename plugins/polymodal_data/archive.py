@@ -64,13 +64,14 @@ class Archive:
     def members(self) -> tuple[list[Member], str | None]:
         """Return the regular files in their order, and why the end is missing, if it is.
 
-        Links, devices and hidden files are left out.
+        Symbolic links, devices and hidden files are left out; a hard link is the file it names.
 
         Raises:
             DataError: this is no tar.
         """
         held = self.content
         found: list[Member] = []
+        places: dict[str, tuple[int, int]] = {}
         damage = self.damage
         with open(held, "rb") if isinstance(held, Path) else io.BytesIO(held) as file:
             try:
@@ -80,6 +81,12 @@ class Archive:
                         if each.isreg() and not each.issparse() and not hidden:
                             name = each.name.removeprefix("./")
                             found.append(Member(name, each.offset_data, each.size))
+                        elif each.islnk() and not hidden:  # a file packed under another name, too
+                            name, to = (n.removeprefix("./") for n in (each.name, each.linkname))
+                            if to in places:
+                                found.append(Member(name, *places[to]))
+                            continue
+                        places[each.name.removeprefix("./")] = (each.offset_data, each.size)
             except tarfile.TarError as error:
                 if not found:
                     raise DataError(

@@ -19,9 +19,12 @@ _TYPES: Mapping[str, pa.DataType] = {
 }
 # A leading zero or more than 18 digits mark a code ("007"), not a quantity.
 _INT = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
+_WHOLE = r"(?:0|[1-9]\d*)"
 _FLOAT = re.compile(
-    r"[+-]?(?:(?:\d+\.\d*|\.\d+)(?:e[+-]?\d+)?|\d+e[+-]?\d+|nan|inf(?:inity)?)", re.IGNORECASE
+    rf"[+-]?(?:(?:{_WHOLE}\.\d*|\.\d+)(?:e[+-]?\d+)?|{_WHOLE}e[+-]?\d+|nan|inf(?:inity)?)",
+    re.IGNORECASE,
 )
+_EXACT = 2**53  # whole numbers beyond it are not all float64
 
 
 def kind_of_text(text: str) -> Kind:
@@ -56,6 +59,7 @@ class Columns:
         self.text = text
         self._fixed = dict(fixed or {})
         self._kinds: dict[str, Kind | None] = {}
+        self._large: set[str] = set()  # columns with whole numbers that fractions can't hold
 
     def fix(self, name: str, kind: pa.DataType) -> None:
         """Give a column its Arrow type, whatever its values."""
@@ -71,14 +75,15 @@ class Columns:
             if value is None or before == "json" or (before == "str" and self.text):
                 continue
             text = self.text and isinstance(value, str)
-            self._kinds[name] = self._widened(
-                before, kind_of_text(value) if text else kind_of_value(value)
-            )
+            kind = kind_of_text(value) if text else kind_of_value(value)
+            if kind == "int" and abs(int(value)) > _EXACT:
+                self._large.add(name)
+            self._kinds[name] = self._widened(name, before, kind)
 
-    def _widened(self, before: Kind | None, kind: Kind) -> Kind:
+    def _widened(self, name: str, before: Kind | None, kind: Kind) -> Kind:
         if before is None or before == kind:
             return kind
-        if {before, kind} == {"int", "float"}:
+        if {before, kind} == {"int", "float"} and name not in self._large:
             return "float"
         if "json" in (before, kind):
             return "json"

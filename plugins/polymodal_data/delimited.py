@@ -4,7 +4,7 @@ Python's own reader would take all that follows an unclosed quote for one field,
 on the length of a field that only a global setting can change.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +68,14 @@ def read_delimited(
     encoding: str = "utf-8",
     names: list[str] | None = None,
     content: bytes | None = None,
+    named: Callable[[list[str]], None] | None = None,
 ) -> Iterator[dict[str, str | None] | Unreadable]:
     """Yield the records of a file by column name; an empty field is None, an empty line nothing.
 
-    A record with another number of fields than the header is unreadable. If it went over several
-    lines, for a quote that should not have been one, only its first line is given up.
+    A column without a name is called as pandas calls it, "Unnamed: 0" by its place, since pandas
+    writes its index so; delimiters at the end of lines make no column. A record with another
+    number of fields than the header is unreadable. If it went over several lines, for a quote that
+    should not have been one, only its first line is given up.
 
     Args:
         path: plain or gzip.
@@ -80,12 +83,14 @@ def read_delimited(
         encoding: of the text.
         names: of the columns, where the file has no header line.
         content: to read in place of the file, which it is named after.
+        named: is told the names of the columns, so that they are known without a record.
 
     Raises:
-        DataError: no header, or two columns of one name.
+        DataError: no header, two columns of one name, or another delimiter by all appearances.
         UnreadableError: the file ends early.
     """
     lines = _Lines(text_lines(path, encoding, content))
+    first_record = True
     while (first := lines.next()) is not None:
         if not first[1].strip("\r\n"):
             continue
@@ -93,7 +98,14 @@ def read_delimited(
         text = "".join(line for _, line in taken)
         if names is None:
             names = _header(path, fields or [], text, encoding)
+            if named is not None:
+                named(names)
             continue
+        if fields is not None and len(fields) > len(names) and not any(fields[len(names) :]):
+            fields = fields[: len(names)]  # delimiters at the end of the line
+        if first_record:
+            _check_delimiter(path, names, fields or [], delimiter)
+            first_record = False
         where = f"line {first[0]} of {path.name}"
         if fields is None or len(fields) != len(names):
             lines.give_back(taken[1:])
@@ -127,11 +139,23 @@ def _take(
 
 def _header(path: Path, names: list[str], text: str, encoding: str) -> list[str]:
     names = [name.strip() for name in names]
+    while len(names) > 1 and not names[-1]:
+        names.pop()  # delimiters at the end of the line
     if stray_byte(text) is not None or "\0" in text:
         raise DataError(f"{path}: its header is not {encoding} text; give its encoding")
-    if not all(names):
-        raise DataError(f"{path}: column {names.index('') + 1} of the header has no name")
+    names = [name or f"Unnamed: {place}" for place, name in enumerate(names)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: the header names {twice[0]!r} twice")
     return names
+
+
+def _check_delimiter(path: Path, names: list[str], fields: list[str], delimiter: str) -> None:
+    """Refuse a table that seems to be cut by another character than the one it is read with."""
+    if len(names) != 1 or len(fields) != 1:
+        return
+    for other in (";", "\t", "|", ","):
+        if other != delimiter and 0 < names[0].count(other) == fields[0].count(other):
+            raise DataError(
+                f"{path}: its fields seem to be separated by {other!r}: set delimiter: {other!r}"
+            )

@@ -1,15 +1,15 @@
 """Hugging Face data sets."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polymodal import DataError, nearest
+from polymodal import DataError, FolderPath, nearest, split_named
 from polymodal_data.stored import StoredRows, StoredSource
 
-_SPLITS = {"validation": "validation", "valid": "validation", "val": "validation",
-           "dev": "validation", "train": "train", "test": "test"}  # fmt: skip
+_ROWS = 16  # of a data set, that its fingerprint looks into
 
 
 class Hub(StoredSource):
@@ -26,6 +26,7 @@ class Hub(StoredSource):
         configuration: of a data set on the hub that has several.
         splits: take these only.
         revision: commit, tag or branch of a data set on the hub.
+        allow: folders that paths in its rows may lead to, beside its own and the hub's cache.
 
     Raises:
         ValueError: an empty list of splits.
@@ -38,6 +39,7 @@ class Hub(StoredSource):
         configuration: str | None = None,
         splits: list[str] | None = None,
         revision: str | None = None,
+        allow: list[FolderPath] | None = None,
     ):
         if splits is not None and not splits:
             raise ValueError("splits must name at least one, or be left out for all")
@@ -45,6 +47,28 @@ class Hub(StoredSource):
         self.configuration = configuration
         self.splits = splits
         self.revision = revision
+        self.allow = tuple(allow or ())
+
+    def folders(self) -> list[str]:
+        """Return the data set's folder, or where `datasets` keeps what it fetches."""
+        from datasets import config
+
+        folder = Path(self.name).expanduser()
+        if folder.is_dir():
+            return [str(folder), *self.allow]
+        return [str(config.HF_DATASETS_CACHE), str(config.DOWNLOADED_DATASETS_PATH), *self.allow]
+
+    def _inputs(self) -> list[tuple[str, Path]]:
+        return []
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from its columns, its size and some of its rows."""
+        size = len(self)
+        some = sorted({round(n * (size - 1) / (_ROWS - 1)) for n in range(_ROWS)}) if size else []
+        digest = hashlib.sha256(repr((size, self._stored.dataset.features)).encode())
+        for row in self._stored.rows(some):
+            digest.update(repr(row).encode("utf-8", "backslashreplace"))
+        return digest.hexdigest()[:32]
 
     def _store(self) -> StoredRows:
         from datasets import DatasetDict, concatenate_datasets
@@ -136,7 +160,7 @@ def _plain(feature: Any) -> Any:
 def _with_split(dataset: Any, split: str) -> Any:
     if "split" in dataset.column_names:
         return dataset
-    return dataset.add_column("split", [_SPLITS.get(split, split)] * len(dataset))
+    return dataset.add_column("split", [split_named(split) or split] * len(dataset))
 
 
 @contextmanager

@@ -13,14 +13,21 @@ from polymodal_data.lines import stray_byte, text_lines
 def read_json_lines(
     path: Path, *, encoding: str = "utf-8", content: bytes | None = None
 ) -> Iterator[dict[str, Any] | Unreadable]:
-    """Yield the object on each line; blank lines are none.
+    """Yield the object on each line; blank lines are none. An array of objects is read, too.
 
     Raises:
         DataError: the file can't be opened.
         UnreadableError: it ends early.
     """
+    begun = False
     for number, line in enumerate(text_lines(path, encoding, content), start=1):
         if line.strip():
+            if not begun and line.lstrip().startswith("["):
+                array = _array(path, encoding, content)
+                if array is not None:
+                    yield from array
+                    return
+            begun = True
             yield _object(line, f"line {number} of {path.name}", encoding)
 
 
@@ -35,7 +42,7 @@ def read_json(
     """
     text = "".join(text_lines(path, encoding, content))
     try:
-        found = json.loads(text)
+        found = _loads(text)
     except (ValueError, RecursionError) as error:
         first = next((line for line in text.splitlines() if line.strip()), "")
         if isinstance(_object(first, "", encoding), Unreadable):
@@ -50,9 +57,41 @@ def read_json(
         yield _checked(item, f"item {number} of {path.name}", encoding)
 
 
+def _array(
+    path: Path, encoding: str, content: bytes | None
+) -> list[dict[str, Any] | Unreadable] | None:
+    """Return the items of a file that is one array, None if it is not, or is of no objects."""
+    try:
+        found = _loads("".join(text_lines(path, encoding, content)))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not any(isinstance(item, dict) for item in found):
+        return None
+    named = enumerate(found, start=1)
+    return [_checked(item, f"item {number} of {path.name}", encoding) for number, item in named]
+
+
+def _loads(text: str) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: it is none, or an object has one key twice: which value was meant, none can say.
+    """
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object names {twice!r} twice")
+    return found
+
+
 def _object(text: str, where: str, encoding: str) -> dict[str, Any] | Unreadable:
     try:
-        found = json.loads(text)
+        found = _loads(text)
     except (ValueError, RecursionError) as error:
         byte = stray_byte(text)
         # The decoder counts lines from this one, which would mislead.

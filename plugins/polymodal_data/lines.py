@@ -12,6 +12,8 @@ from typing import Any
 from polymodal import DataError, UnreadableError
 
 _STRAY = re.compile("[\udc80-\udcff]")  # how surrogateescape shows a byte that is not text
+_GZIP = b"\x1f\x8b"
+_MOST = 2**28  # characters of a line: a small gzip file could fill the memory with one
 _ENCODINGS = re.compile(r"utf-?(16|32)", re.IGNORECASE)
 
 
@@ -33,9 +35,11 @@ def text_lines(path: Path, encoding: str = "utf-8", content: bytes | None = None
     With `content`, that is read, and `path` merely names it. Bytes that are not of the encoding
     come as lone surrogates: see `stray_byte`.
 
+    Gzip is told by its first bytes.
+
     Raises:
         DataError: the file can't be opened or is not what its extension says.
-        UnreadableError: it ends early, after some lines.
+        UnreadableError: it ends early, after some lines, or has a line without end.
     """
     if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         encoding = "utf-8-sig"
@@ -46,12 +50,19 @@ def text_lines(path: Path, encoding: str = "utf-8", content: bytes | None = None
             raw: Any = (
                 stack.enter_context(open(path, "rb")) if content is None else io.BytesIO(content)
             )
-            if path.suffix.lower() == ".gz":
+            packed = raw.read(2) == _GZIP or path.suffix.lower() == ".gz"
+            raw.seek(0)
+            if packed:
                 raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
             lines = io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
             stack.callback(lines.detach)
-            for line in lines:
+            while line := lines.readline(_MOST):
                 number += 1
+                if len(line) == _MOST and not line.endswith(("\n", "\r")):
+                    raise UnreadableError(
+                        f"line {number} of {path.name} has more than {_MOST:,} characters: "
+                        "what follows is not read"
+                    )
                 yield line
     except (OSError, EOFError, zlib.error, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error

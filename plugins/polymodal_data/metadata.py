@@ -20,6 +20,15 @@ MEDIA = (
 )
 
 
+_SPELLINGS = {"jpeg": "jpg", "tiff": "tif", "mpeg": "mpg", "html": "htm", "yaml": "yml"}
+
+
+def one_spelling(extension: str) -> str:
+    """Return an extension in the shorter of its two usual spellings: "jpg" for "jpeg"."""
+    before, dot, last = extension.lower().rpartition(".")
+    return before + dot + _SPELLINGS.get(last, last)
+
+
 def is_text(table: Path) -> bool:
     """Whether a table's values are text whose numbers have still to be recognised."""
     return extension(table) in DELIMITED

@@ -4,6 +4,7 @@ What is too large for memory is written once to `HF_DATASETS_CACHE/polymodal`, u
 changes with the input files; it may be deleted at any time. Workers and ranks share its pages.
 """
 
+import base64
 import json
 import os
 import tempfile
@@ -17,15 +18,17 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from polymodal import Sample, Source, UnreadableError
+from polymodal import Sample, Source, UnreadableError, fingerprint_files
+from polymodal_data.arrow import Restore, as_json, restorer
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
 from polymodal_data.files import fingerprint
 
-FORMAT = 1  # of the files in the cache; raise it when records are read in another way
+FORMAT = 2  # of the files in the cache; raise it when records are read in another way
 IN_MEMORY = 16 * 2**20  # bytes of input up to which rows stay in memory
 UNREADABLE = "_unreadable"  # the column that holds the reason
 _ENCODED = b"polymodal_json"  # metadata: the columns kept as JSON text
+_ORIGINAL = b"polymodal_types"  # metadata: a schema with the types columns had
 _ROWS_AT_ONCE = 1000
 
 Record = Mapping[str, Any] | Unreadable
@@ -56,17 +59,39 @@ def write_records(
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
+def kept_as(original: pa.Schema, plain: pa.Schema) -> pa.Schema:
+    """Return a schema of plain types that notes which ones they stand for."""
+    encoded = [field.name for field in original if as_json(field.type)]
+    types = base64.b64encode(original.remove_metadata().serialize().to_pybytes())
+    return plain.with_metadata({_ENCODED: json.dumps(encoded), _ORIGINAL: types})
+
+
 class StoredRows:
     """Rows of an Arrow stream by number.
 
     Args:
         dataset: a Hugging Face `Dataset`, its media columns not decoded.
-        encoded: columns whose values are JSON text.
+        metadata: of the stream's schema: which columns are JSON text, and what types others had.
     """
 
-    def __init__(self, dataset: Any, encoded: Sequence[str] = ()):
+    def __init__(self, dataset: Any, metadata: Mapping[bytes, bytes] | None = None):
         self.dataset = dataset
-        self.encoded = tuple(encoded)
+        metadata = metadata or {}
+        self.encoded: tuple[str, ...] = tuple(json.loads(metadata.get(_ENCODED, b"[]")))
+        self._types = metadata.get(_ORIGINAL)
+
+    @cached_property
+    def _restored(self) -> Mapping[str, Restore]:
+        """What brings values back to what they were, by column."""
+        if self._types is None:
+            return {}
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(self._types)))
+        found = {field.name: restorer(field.type) for field in schema}
+        return {name: restore for name, restore in found.items() if restore is not None}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave functions behind: they are made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_restored"}
 
     @classmethod
     def of_table(cls, table: pa.Table) -> "StoredRows":
@@ -74,8 +99,8 @@ class StoredRows:
         from datasets import Dataset
         from datasets.table import InMemoryTable
 
-        encoded = json.loads((table.schema.metadata or {}).get(_ENCODED, b"[]"))
-        return cls(Dataset(InMemoryTable(table.replace_schema_metadata(None))), encoded)
+        metadata = table.schema.metadata
+        return cls(Dataset(InMemoryTable(table.replace_schema_metadata(None))), metadata)
 
     @classmethod
     def of_file(cls, path: Path) -> "StoredRows":
@@ -83,8 +108,8 @@ class StoredRows:
         from datasets import Dataset
 
         with pa.memory_map(str(path)) as file:
-            metadata = pa.ipc.open_stream(file).schema.metadata or {}
-        return cls(Dataset.from_file(str(path)), json.loads(metadata.get(_ENCODED, b"[]")))
+            metadata = pa.ipc.open_stream(file).schema.metadata
+        return cls(Dataset.from_file(str(path)), metadata)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -108,6 +133,8 @@ class StoredRows:
             found[name] = [_decoded(value) for value in found[name]]
         for name, kind in self._sampled.items():
             found[name] = [typed(value, kind) for value in found[name]]
+        for name, restore in self._restored.items():
+            found[name] = [restore(value) for value in found[name]]
         reasons = found.pop(UNREADABLE, [None] * len(indices))
         names = list(found)
         return [
@@ -118,7 +145,8 @@ class StoredRows:
     def column(self, name: str) -> list[Any]:
         """Return one column; null where the row is unreadable."""
         values = self.dataset.with_format("arrow")[:][name].to_pylist() if len(self) else []
-        return [_decoded(value) for value in values] if name in self.encoded else values
+        convert = _decoded if name in self.encoded else self._restored.get(name)
+        return values if convert is None else [convert(value) for value in values]
 
 
 def _holds_samples(kind: pa.DataType) -> bool:
@@ -202,6 +230,14 @@ class StoredSource(Source):
     @abstractmethod
     def _store(self) -> StoredRows:
         """Make the rows, or find them in the cache."""
+
+    @abstractmethod
+    def _inputs(self) -> Iterable[tuple[str, Path]]:
+        """Return the files the rows are made of, each with the name it counts by."""
+
+    def fingerprint(self) -> str:
+        """Return a name for the data: from the names, sizes and content of its files."""
+        return fingerprint_files(self._inputs(), len(self))
 
     def _finish(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a stored row as the sample it stands for; may raise UnreadableError."""

@@ -1,20 +1,38 @@
 """Tables: JSON, JSONL, CSV, TSV and Parquet files."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from polymodal import DataError, FilePath, UnreadableError, find_files, nearest
+from polymodal import (
+    DataError,
+    FilePath,
+    FolderPath,
+    UnreadableError,
+    class_name,
+    confine,
+    find_files,
+    nearest,
+)
+from polymodal_data.arrow import plain, plain_type, unreadable_text
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable, read_delimited
 from polymodal_data.files import extension
 from polymodal_data.json_records import read_json, read_json_lines
 from polymodal_data.lines import check_encoding
-from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
+from polymodal_data.stored import (
+    UNREADABLE,
+    Record,
+    StoredRows,
+    StoredSource,
+    kept_as,
+    store,
+    write_records,
+)
 
 Plain = str | int | float | bool | None
 
@@ -30,10 +48,11 @@ def read_table(
     encoding: str = "utf-8",
     names: Sequence[str] | None = None,
     content: bytes | None = None,
+    named: Callable[[list[str]], None] | None = None,
 ) -> Iterator[Record]:
     """Yield the records of a JSON, JSONL, CSV or TSV file; what can't be read keeps its place.
 
-    With `content`, that is read, and `path` merely names it.
+    With `content`, that is read, and `path` merely names it; `named` is told a header's names.
 
     Raises:
         DataError: the file can't be opened, or is not what its extension says.
@@ -47,6 +66,7 @@ def read_table(
                 encoding=encoding,
                 names=None if names is None else list(names),
                 content=content,
+                named=named,
             )
         elif kind == ".json":
             yield from read_json(path, encoding=encoding, content=content)
@@ -63,13 +83,17 @@ class Table(StoredSource):
     `.tsv`, `.parquet`; all but the last also `.gz`. A broken line (no JSON, another number of
     fields than the header, not text) is an unreadable row in its place. CSV columns become whole
     numbers or numbers if every value is one; "007" stays text. JSON values come back exactly as
-    they stand. An empty CSV field is None.
+    they stand; an object with one key twice is unreadable. An empty CSV field is None. Of Parquet,
+    text is text in any of Arrow's layouts, a map comes as a mapping, a decimal as a number, and a
+    value whose text is not UTF-8 makes its row unreadable; unions and intervals come as JSON.
 
     Args:
         path: a file, a glob such as "data/*.jsonl", or a list of these.
         columns: keep these only; all by default.
         where: keep rows whose column has this value, or one of these; unreadable rows stay.
-        files: columns with paths of files; relative ones are taken from their table's folder.
+        files: columns with paths of files, or lists of them; relative ones are taken from their
+            table's folder. A path that leads out of it is an unreadable row.
+        allow: further folders that paths in rows, and links a glob finds, may lead to.
         delimiter: between the fields of a CSV; a comma, or a tab for `.tsv`, by default.
         names: of a CSV's columns, where it has no header line.
         encoding: of the text.
@@ -86,6 +110,7 @@ class Table(StoredSource):
         where: Mapping[str, str | int | float | bool | list[str | int | float | bool] | None]
         | None = None,
         files: list[str] | None = None,
+        allow: list[FolderPath] | None = None,
         delimiter: str | None = None,
         names: list[str] | None = None,
         encoding: str = "utf-8",
@@ -104,12 +129,39 @@ class Table(StoredSource):
             for name, value in (where or {}).items()
         }
         self.files = tuple(files or ())
+        self.allow = tuple(allow or ())
         self.delimiter = delimiter
         self.names = names
         self.encoding = encoding
 
+    @cached_property
+    def _found(self) -> list[Path]:
+        return find_files(self.path, allow=self.allow)
+
+    def _inputs(self) -> list[tuple[str, Path]]:
+        return [(path.name, path) for path in self._found]
+
+    def folders(self) -> list[str]:
+        """Return the tables' folders, and those allowed."""
+        return [*dict.fromkeys(str(path.parent) for path in self._found), *self.allow]
+
+    @property
+    def finished(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Fields that hold paths, which are looked at row by row."""
+        return self.files
+
+    def _finish(self, row: dict[str, Any]) -> dict[str, Any]:
+        folders = self.folders() if self.files else []
+        for name in self.files:
+            for path in _paths(row.get(name)):
+                try:
+                    confine(path, folders)
+                except UnreadableError as error:
+                    raise UnreadableError(f"{name}: {error}") from None
+        return row
+
     def _store(self) -> StoredRows:
-        found = find_files(self.path)
+        found = self._found
         kinds = {extension(path) for path in found}
         for path in found:
             if extension(path) not in EXTENSIONS:
@@ -128,7 +180,7 @@ class Table(StoredSource):
             stored = store(found, partial(self._write_parquet, found), "table", options)
         else:
             columns = Columns(text=families == {"delimited"})
-            read = partial(self._records, found)
+            read = partial(self._records, found, columns)
             write = partial(write_records, read=read, columns=columns)
             stored = store(found, write, "table", options)
             self._check(stored.columns, found)
@@ -137,9 +189,14 @@ class Table(StoredSource):
             raise DataError(f"where: no row of {', '.join(self.path)} has {wanted}")
         return stored
 
-    def _records(self, paths: Sequence[Path]) -> Iterator[Record]:
+    def _records(self, paths: Sequence[Path], columns: Columns | None = None) -> Iterator[Record]:
+        def named(names: list[str]) -> None:
+            if columns is not None:  # a table without a single good row has its columns, too
+                columns.see(dict.fromkeys(name for name in names if self._keeps(name)))
+
         options: dict[str, Any] = {
-            "delimiter": self.delimiter, "encoding": self.encoding, "names": self.names
+            "delimiter": self.delimiter, "encoding": self.encoding, "names": self.names,
+            "named": named,
         }  # fmt: skip
         for path in paths:
             for record in read_table(path, **options):
@@ -147,6 +204,9 @@ class Table(StoredSource):
                     yield record
                 elif self._takes(record):
                     yield self._row(record, path.parent)
+
+    def _keeps(self, name: str) -> bool:
+        return self.kept is None or name in self.kept
 
     def _takes(self, record: Mapping[str, Any]) -> bool:
         """Whether a row has the values asked for; 1 and "1" are the same, for a CSV's sake."""
@@ -161,11 +221,7 @@ class Table(StoredSource):
             record = {name: record[name] for name in self.kept if name in record}
         if not self.files:
             return record
-        paths = {
-            name: str((folder / record[name]).absolute())
-            for name in self.files
-            if isinstance(record.get(name), str)
-        }
+        paths = {name: _located(record[name], folder) for name in self.files if name in record}
         return {**record, **paths}
 
     def _check(self, columns: Sequence[str], paths: Sequence[Path]) -> None:
@@ -209,8 +265,14 @@ class Table(StoredSource):
             )
         # What other programs note in a schema (how to decode media, say) is not ours to follow.
         schemas = [file.schema_arrow.remove_metadata() for file in files]
+        for path, one in zip(paths, schemas, strict=True):
+            twice = sorted({name for name in one.names if one.names.count(name) > 1})
+            if twice:
+                raise DataError(f"{path}: two columns are called {twice[0]!r}")
         try:
-            schema = pa.unify_schemas(schemas, promote_options="permissive")
+            schema = pa.unify_schemas(
+                [_plain(one) for one in schemas], promote_options="permissive"
+            )
         except pa.ArrowException as error:
             raise DataError(f"{', '.join(self.path)}: the files do not fit: {error}") from error
         for option, wanted in (
@@ -222,35 +284,88 @@ class Table(StoredSource):
                         f"{option}: {', '.join(self.path)} has no column "
                         f"{name!r}.{nearest(name, schema.names)}"
                     )
-        kept = pa.schema([schema.field(name) for name in self.kept or schema.names])
-        with pa.ipc.new_stream(sink, kept) as writer:
+        names = self.kept or schema.names
+        original = {field.name: field for one in schemas for field in one}
+        stored = kept_as(
+            pa.schema([original[name] for name in names]),
+            pa.schema([schema.field(n) for n in names]).append(pa.field(UNREADABLE, pa.string())),
+        )
+        wanted = [*dict.fromkeys([*names, *self.where])]
+        with pa.ipc.new_stream(sink, stored) as writer:
             for path, file in zip(paths, files, strict=True):
+                start = 0
+                here = [name for name in wanted if name in file.schema_arrow.names]
                 try:
-                    for batch in file.iter_batches():
-                        writer.write_table(self._parquet_rows(batch, kept, path.parent))
+                    for batch in file.iter_batches(columns=here):
+                        writer.write_table(self._parquet_rows(batch, stored, path, start))
+                        start += len(batch)
                 except (pa.ArrowException, OSError) as error:
                     raise DataError(f"{path} is damaged: {error}") from error
 
-    def _parquet_rows(self, batch: pa.RecordBatch, kept: pa.Schema, folder: Path) -> pa.Table:
-        table = pa.table(batch)
+    def _parquet_rows(
+        self, batch: pa.RecordBatch, stored: pa.Schema, path: Path, start: int
+    ) -> pa.Table:
+        reasons: list[str | None] = [None] * len(batch)
+        columns: dict[str, pa.Array] = {}
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            broken = unreadable_text(array)
+            for place in broken:
+                where = f"row {start + place} of {path.name}"
+                reasons[place] = reasons[place] or f"{where}: {name!r} is not UTF-8 text"
+            if broken:
+                array = array.take(
+                    pa.array([n if n not in broken else None for n in range(len(array))])
+                )
+            columns[name] = plain(array)
         if self.where:
-            names = [name for name in self.where if name in table.column_names]
-            picked = [self._takes(row) for row in table.select(names).to_pylist()]
-            table = table.filter(pa.array(picked, pa.bool_()))
+            asked = pa.table({name: columns[name] for name in self.where if name in columns})
+            picked = [
+                number for number, row in enumerate(asked.to_pylist())
+                if reasons[number] is not None or self._takes(row)
+            ]  # fmt: skip
+            if not asked.num_columns:
+                picked = [] if not self._takes({}) else list(range(len(batch)))
+            chosen = pa.array(picked, pa.int64())
+            columns = {name: array.take(chosen) for name, array in columns.items()}
+            reasons = [reasons[number] for number in picked]
         arrays = []
-        for field in kept:
-            if field.name not in table.column_names:
-                arrays.append(pa.nulls(len(table), field.type))
+        for field in list(stored)[:-1]:
+            array = columns.get(field.name)
+            if array is None:
+                arrays.append(pa.nulls(len(reasons), field.type))
                 continue
-            array = table[field.name].cast(field.type)
-            if field.name in self.files and pa.types.is_string(field.type):
-                paths = [
-                    None if path is None else str((folder / path).absolute())
-                    for path in array.to_pylist()
-                ]
-                array = pa.array(paths, field.type)
-            arrays.append(array)
-        return pa.table(arrays, schema=kept)
+            if field.name in self.files:
+                located = [_located(value, path.parent) for value in array.to_pylist()]
+                array = pa.array(located, array.type)
+            arrays.append(array.cast(field.type))
+        return pa.table([*arrays, pa.array(reasons, pa.string())], schema=stored)
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_type(plain_type(field.type)) for field in schema])
+
+
+def _located(value: Any, folder: Path) -> Any:
+    """Return a path, the path of `{"path", "bytes"}`, or a list of either, taken from a folder."""
+    if isinstance(value, str):
+        return str((folder / value).absolute())
+    if isinstance(value, list):
+        return [_located(item, folder) for item in value]
+    if isinstance(value, Mapping) and value.get("bytes") is None:
+        path = value.get("path")
+        return {**value, "path": _located(path, folder)} if isinstance(path, str) else value
+    return value
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """Yield the paths in what `_located` returns."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _paths(item)
+    elif isinstance(value, Mapping) and value.get("bytes") is None:
+        yield from _paths(value.get("path"))
 
 
 def _family(kind: str) -> str:
@@ -260,4 +375,4 @@ def _family(kind: str) -> str:
 
 
 def _same(value: object, wanted: Plain) -> bool:
-    return value == wanted or (value is not None and str(value) == str(wanted))
+    return value == wanted or (value is not None and class_name(value) == class_name(wanted))

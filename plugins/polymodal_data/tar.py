@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from polymodal import DataError, FilePath, find_files
+from polymodal import DataError, FilePath, FolderPath, find_files
 from polymodal_data.archive import Archive, Member
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
-from polymodal_data.metadata import MEDIA, NAMES, is_text, joined
+from polymodal_data.metadata import MEDIA, NAMES, is_text, joined, one_spelling
 from polymodal_data.stored import Record, StoredRows, StoredSource, store, write_records
 
 Layout = Literal["auto", "metadata", "files", "keys"]
@@ -31,7 +31,8 @@ class Tar(StoredSource):
     - metadata: the tar holds `metadata.csv`, `.tsv` or `.jsonl`; its lines are the rows, with
       `file` and their own columns; `file_name` tells the member.
     - keys: WebDataset; members that share a name up to its first dot are one row: `key`, and a
-      field for each extension. `.txt` is text, `.cls` a label, and the keys of a `.json` object
+      field for each extension; where a source has two spellings of one (`jpg` and `jpeg`), both
+      are the field of the shorter. `.txt` is text, `.cls` a label, and the keys of a `.json` object
       are fields of their own.
     - files: each media file is a row: `file`, `name`, `label` (the folder it lies in).
 
@@ -43,24 +44,35 @@ class Tar(StoredSource):
         path: a tar, a glob such as "shards/*.tar", or a list of these; rows follow tar after tar.
         layout: auto takes metadata where there is a table, else keys where members share one,
             else files.
+        allow: folders that links which a glob finds may lead to, beside their own.
 
     Raises:
         ValueError: an option that makes no sense.
     """
 
-    def __init__(self, *, path: FilePath | list[FilePath], layout: Layout = "auto"):
+    def __init__(
+        self,
+        *,
+        path: FilePath | list[FilePath],
+        layout: Layout = "auto",
+        allow: list[FolderPath] | None = None,
+    ):
         if not path:
             raise ValueError("path must name at least one tar")
         self.path = [path] if isinstance(path, str) else list(path)
         self.layout = layout
+        self.allow = tuple(allow or ())
 
     @cached_property
     def _archives(self) -> list[Archive]:
-        return [Archive.open(path) for path in find_files(self.path)]
+        return [Archive.open(path) for path in find_files(self.path, allow=self.allow)]
+
+    def _inputs(self) -> list[tuple[str, Path]]:
+        return [(archive.path.name, archive.path) for archive in self._archives]
 
     def _store(self) -> StoredRows:
         columns = Columns()
-        read = partial(self._records, columns)
+        read = partial(self._records, columns, self._spellings())
         write = partial(write_records, read=read, columns=columns)
         return store([archive.path for archive in self._archives], write, "tar", self.layout)
 
@@ -84,7 +96,12 @@ class Tar(StoredSource):
                 row[name] = {"path": path, "bytes": content}
         return row
 
-    def _records(self, columns: Columns) -> Iterator[Record]:
+    def _spellings(self) -> Mapping[str, str]:
+        """Return the fields that have another spelling in this source, by the longer one."""
+        fields = {_key(m.name)[1] for archive in self._archives for m in archive.members()[0]}
+        return {field: one_spelling(field) for field in fields if one_spelling(field) in fields}
+
+    def _records(self, columns: Columns, spellings: Mapping[str, str]) -> Iterator[Record]:
         for number, archive in enumerate(self._archives):
             members, damage = archive.members()
             table = next(
@@ -96,7 +113,7 @@ class Tar(StoredSource):
                 columns.text |= is_text(Path(table.name))
                 yield from _by_metadata(number, archive, members, table, damage, columns)
             elif layout == "keys":
-                yield from _by_key(number, archive, members, columns)
+                yield from _by_key(number, archive, members, columns, spellings)
             else:
                 yield from _by_file(number, archive, members, columns)
             if damage is not None:
@@ -168,7 +185,11 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def _by_key(
-    number: int, archive: Archive, members: Sequence[Member], columns: Columns
+    number: int,
+    archive: Archive,
+    members: Sequence[Member],
+    columns: Columns,
+    spellings: Mapping[str, str],
 ) -> Iterator[Record]:
     groups: dict[str, list[Member]] = {}
     for member in members:
@@ -183,9 +204,12 @@ def _by_key(
         try:
             for member in group:
                 field = _key(member.name)[1]
+                field = spellings.get(field, field)
+                if field in row and field != "key":
+                    raise _Twice(f"{key} has the field {field!r} twice, as {member.name}, too")
                 if field in ("txt", "cls", "json"):
-                    text = archive.read(member.offset, member.size, member.name).decode()
-                    value = _parsed(field, text)
+                    text = archive.read(member.offset, member.size, member.name)
+                    value = _parsed(field, text.decode("utf-8-sig"))
                     if isinstance(value, dict):
                         objects |= value
                     else:
@@ -193,12 +217,18 @@ def _by_key(
                 elif field:
                     columns.fix(field, PLACE)
                     row[field] = _place(number, member)
+        except _Twice as error:
+            yield Unreadable(str(error))
         except UnicodeDecodeError:
             yield Unreadable(f"{member.name} is not UTF-8 text")
         except ValueError as error:
             yield Unreadable(f"{member.name} is not JSON: {error}")
         else:
             yield {**objects, **row}
+
+
+class _Twice(Exception):
+    """A row has two members for one field."""
 
 
 def _parsed(field: str, text: str) -> Any:

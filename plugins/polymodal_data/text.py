@@ -1,11 +1,11 @@
 """Plain text files."""
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
-from polymodal import FilePath, UnreadableError, find_files
+from polymodal import FilePath, FolderPath, UnreadableError, find_files
 from polymodal_data.columns import Columns
 from polymodal_data.delimited import Unreadable
 from polymodal_data.lines import check_encoding, stray_byte, text_lines
@@ -22,6 +22,7 @@ class Text(StoredSource):
         path: a file, a glob such as "books/**/*.txt", or a list of these; `.gz` too.
         unit: what a row is: a line, a paragraph (blank lines lie between), or a whole file.
         encoding: of the text.
+        allow: folders that links which a glob finds may lead to, beside their own.
 
     Raises:
         ValueError: an option that makes no sense.
@@ -35,6 +36,7 @@ class Text(StoredSource):
         path: FilePath | list[FilePath],
         unit: Literal["line", "paragraph", "document"] = "line",
         encoding: str = "utf-8",
+        allow: list[FolderPath] | None = None,
     ):
         if not path:
             raise ValueError("path must name at least one file")
@@ -44,13 +46,25 @@ class Text(StoredSource):
         self.path = [path] if isinstance(path, str) else list(path)
         self.unit = unit
         self.encoding = encoding
+        self.allow = tuple(allow or ())
+
+    @cached_property
+    def _found(self) -> list[Path]:
+        return find_files(self.path, allow=self.allow)
+
+    def _inputs(self) -> list[tuple[str, Path]]:
+        return [(path.name, path) for path in self._found]
+
+    def folders(self) -> list[str]:
+        """Return the files' own folders, for readers that open `file` again."""
+        return [*dict.fromkeys(str(path.parent) for path in self._found), *self.allow]
 
     def columns(self) -> tuple[str, ...]:
         """Return the fields of a row."""
         return ("text", "file", "line")
 
     def _store(self) -> StoredRows:
-        found = find_files(self.path)
+        found = self._found
         read = partial(self._records, found)
         write = partial(write_records, read=read, columns=Columns())
         return store(found, write, "text", self.unit, self.encoding)

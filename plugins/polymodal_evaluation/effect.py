@@ -18,6 +18,7 @@ from polymodal import (
     SourceName,
     Split,
     StreamName,
+    class_name,
     load,
 )
 from polymodal_evaluation.rows import field_of, is_missing
@@ -44,7 +45,7 @@ def concept_difference(
     Raises:
         ValueError: fewer than two values.
     """
-    names = np.array([str(value) for value in concept])
+    names = np.array([class_name(value) for value in concept])
     means = [probabilities[names == name].mean(axis=0) for name in np.unique(names)]
     pairs = [
         float(np.abs(one - other).sum())

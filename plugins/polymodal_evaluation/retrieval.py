@@ -17,6 +17,7 @@ from polymodal import (
     SourceName,
     Split,
     StreamName,
+    class_name,
 )
 from polymodal_evaluation.rows import (
     SPLITS,
@@ -157,7 +158,7 @@ class Retrieval(Evaluation):
 def group_numbers(values: Sequence[Any]) -> Int[np.ndarray, " sample"]:
     """Return equal numbers for equal values; a missing value equals no other."""
     known: dict[str | int, int] = {}
-    keys = (row if is_missing(value) else str(value) for row, value in enumerate(values))
+    keys = (row if is_missing(value) else class_name(value) for row, value in enumerate(values))
     return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
 
 

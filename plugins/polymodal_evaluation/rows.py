@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from polymodal import DataError, Each, Features, Probe, Split, nearest
+from polymodal import DataError, Each, Features, Probe, Split, class_name, nearest, split_named
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 TIE = 1e-10  # cosines of equal vectors differ by rounding alone
@@ -87,7 +87,7 @@ def labelled(
         kept = [row for row, value in enumerate(column) if not is_missing(value)]
         if split_by is not None:
             homes = field_of(part.fields, split_by, source=source)
-            kept = [row for row in kept if str(homes[row]) in splits]
+            kept = [row for row in kept if split_named(homes[row]) in splits]
         vectors.append(finite(part.vectors, stream=stream)[kept])
         values += [column[row] for row in kept]
         if group is not None:
@@ -136,7 +136,7 @@ def finite(vectors: np.ndarray, *, stream: str) -> Float[np.ndarray, "sample wid
 
 
 def class_names(values: Sequence[Any], *, label: str) -> np.ndarray:
-    """Return labels as text, so that 1 and "1" are one class.
+    """Return labels as text, so that 1, 1.0 and "1" are one class.
 
     Raises:
         DataError: a label is a list or a mapping.
@@ -146,7 +146,7 @@ def class_names(values: Sequence[Any], *, label: str) -> np.ndarray:
             raise DataError(
                 f"the field {label!r} must hold a single label a row, got {value!r:.60}"
             )
-    return np.array([str(value) for value in values])
+    return np.array([class_name(value) for value in values])
 
 
 def unit(vectors: np.ndarray) -> Float[np.ndarray, "sample width"]:

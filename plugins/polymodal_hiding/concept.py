@@ -2,7 +2,7 @@
 
 import torch
 
-from polymodal import Candidates, FieldName, Hidden, Hiding, Need, check_ratio
+from polymodal import Candidates, FieldName, Hidden, Hiding, Need, check_ratio, class_name
 from polymodal_hiding.balance import Amount, choose_balanced
 from polymodal_hiding.labels import word_numbers
 
@@ -51,7 +51,7 @@ class Concept(Hiding):
     def choose(self, among: Candidates) -> Hidden:
         """Return what is hidden, of copies where there are some; waits for the device."""
         marks = [
-            None if found is None else [str(label) in self.concept for label in found]
+            None if found is None else [class_name(label) in self.concept for label in found]
             for found in among.labels(self.labels)
         ]
         concept = word_numbers(among.tokens, among.spec, marks, field=self.labels) == 1

@@ -23,6 +23,7 @@ from polymodal import (
     Step,
     StreamInfo,
     StreamName,
+    class_name,
     gather_rows,
     hash_words,
     nearest,
@@ -60,20 +61,24 @@ class Names(nn.Module):
             DataError: a name that was not given, more names than classes, several in one label.
         """
         for value in labels.values():
-            if isinstance(value, list | tuple | set | Mapping) or getattr(value, "ndim", 0):
+            if isinstance(value, list | tuple | set | Mapping) or bool(getattr(value, "ndim", 0)):
                 raise DataError(
                     f"the field {field!r} must hold a single label a row, got {value!r:.60}"
                 )
         if self._numbers is None:
             self._numbers = {h: number for number, h in enumerate(self.hashes.tolist()) if h}
-        hashes = [hash_words(str(value)) for value in labels.values()]
+        hashes = [hash_words(self._name(value)) for value in labels.values()]
         if self.names is None:
             self._learn(hashes, field)
         for value, name in zip(labels.values(), hashes, strict=True):
             if name not in self._numbers:
-                hint = nearest(str(value), self.names or ())
+                hint = nearest(class_name(value), self.names or ())
                 raise DataError(f"the field {field!r} holds {value!r}, which is no class.{hint}")
         return [self._numbers[name] for name in hashes]
+
+    def _name(self, value: Any) -> str:
+        # A class may have been named as fractions print: "0.0".
+        return str(value) if str(value) in (self.names or ()) else class_name(value)
 
     def _learn(self, hashes: list[int], field: str) -> None:
         assert self._numbers is not None
@@ -101,7 +106,7 @@ def _forget_numbers(module: nn.Module, _: Any) -> None:
 class Classification(Scoring, Predicting, Representing):
     """Predict a class of the sample from a stream's pooled vector, or from its tokens'.
 
-    Labels are compared as text, so that 1 and "1" are one class. A sample without a label or
+    Labels are compared as text, so that 1, 1.0 and "1" are one class. A sample without a label or
     without the stream costs nothing. The count is the samples that have both; the metric is
     `accuracy`. `project` gives the logits, so that `polymodal embed --objective` predicts.
 

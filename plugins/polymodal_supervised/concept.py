@@ -22,6 +22,7 @@ from polymodal import (
     Step,
     StreamInfo,
     StreamName,
+    class_name,
 )
 from polymodal_hiding import word_numbers
 from polymodal_masking import Masked, MaskedTokens, at
@@ -170,11 +171,11 @@ class ConceptReader(nn.Module):
 
     def _text(self, label: Any) -> str:
         """Return the class's name, "" for a label that costs nothing."""
-        if is_absent(label) or str(label) in self.ignore:
+        if is_absent(label) or class_name(label) in self.ignore:
             return ""
         if self.present is None:
-            return str(label)
-        return "present" if str(label) in self.present else "absent"
+            return class_name(label)
+        return "present" if class_name(label) in self.present else "absent"
 
 
 def scored(

@@ -163,6 +163,10 @@ def embed(
     objective: Annotated[
         str | None, typer.Option(help="Project by this objective, to compare streams.")
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder that paths in a table may lead to; may be repeated."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     device: Annotated[str, typer.Option(help="Where to compute.")] = "auto",
     as_json: AsJson = False,
@@ -172,7 +176,7 @@ def embed(
 
     found = embed_to_parquet(
         run, stream, files or [], out, field=field, values=value or [], objective=objective,
-        batch_size=batch_size, device=device,
+        batch_size=batch_size, device=device, allow=allow or [],
     )  # fmt: skip
     for name, reason in found["skipped"]:
         typer.echo(f"skipped {name}: {reason}", err=True)

@@ -22,13 +22,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import yaml
-
 from polymodal.config.reading import read_config
 from polymodal.config.shape import Config
 from polymodal.ground.durable import write_text
 from polymodal.ground.errors import ConfigError, DataError, nearest
-from polymodal.plugins.origin import Origin
+from polymodal.plugins.origin import Origin, load_yaml
 from polymodal.runs.run import RunDirectory, read_run_config
 
 
@@ -56,10 +54,7 @@ def read_comparison(path: Path) -> Comparison:
     """
     if not path.is_file():
         raise ConfigError([f"{path}: no such file"])
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    values = load_yaml(path)
     known = ("config", "seeds", "arms")
     if not isinstance(values, Mapping) or not isinstance(values.get("arms"), Mapping):
         raise ConfigError([f"{path}: must hold the keys {', '.join(known)}"])

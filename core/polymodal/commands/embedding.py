@@ -28,8 +28,11 @@ def embed_to_parquet(
     objective: str | None = None,
     batch_size: int = 64,
     device: str = "auto",
+    allow: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write a row (name, vector) for each file, table row or value that can be read.
+
+    Files named here may lie anywhere; paths in a table's rows below its folder, or those allowed.
 
     Returns:
         How many rows were written, their width, and what was skipped, with reasons.
@@ -58,11 +61,16 @@ def embed_to_parquet(
         raise DataError(f"{missing[0]}: no such file.{hint}")
     if out.is_dir():
         raise DataError(f"--out: {out} is a directory; name a file in it")
-    names, found = _values(files, field, values)
+    names, found, folders = _values(files, field, values, allow)
     # Without an objective the rest of the run is not needed, and its plugins may be missing.
     streams = [stream] if objective is None else None
     loaded = load(run, device=str(choose_device(device)), streams=streams)
     probe = loaded.probe(batch_size=batch_size)
+    own = 0 if field is None else len(found) - len(values)  # those from a table come first
+    found = [
+        probe.confined(stream, value, folders) if number < own else value
+        for number, value in enumerate(found)
+    ]
     vectors, reasons = probe.encode_readable(stream, found, objective=objective)
     kept = [number for number in range(len(found)) if number not in reasons]
     skipped = [(names[number], reason) for number, reason in reasons.items()]
@@ -85,20 +93,23 @@ def embed_to_parquet(
 
 
 def _values(
-    files: Sequence[str], field: str | None, values: Sequence[str]
-) -> tuple[list[str], list[Any]]:
-    """Return names, and what to embed by each: an UnreadableError where there is nothing."""
+    files: Sequence[str], field: str | None, values: Sequence[str], allow: Sequence[str]
+) -> tuple[list[str], list[Any], Sequence[str | Path] | None]:
+    """Return names, what to embed by each, and where rows of a table may name files.
+
+    Where there is nothing, an UnreadableError stands.
+    """
     if field is None:
         # A Path, since a reader may take a string for the text itself.
-        return [*files, *values], [*map(Path, files), *values]
+        return [*files, *values], [*map(Path, files), *values], None
     table = installed().find("data.table", "source").load()
-    source = table(path=list(files))
+    source = table(path=list(files), allow=list(allow))
     assert isinstance(source, Source)
     if field not in source.columns():
         raise DataError(f"--field: no column {field!r}.{nearest(field, source.columns())}")
     rows = SplitSource("table", source).read("train", range(len(source)))
     found = [row if isinstance(row, UnreadableError) else _field(row, field) for row in rows]
-    return [*map(str, range(len(rows))), *values], [*found, *values]
+    return [*map(str, range(len(rows))), *values], [*found, *values], source.folders()
 
 
 def _field(row: Sample, field: str) -> Any:

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from polymodal.ground.errors import DataError
+from polymodal.plugins.origin import load_yaml
 
 _FILE = "paper.yaml"
 
@@ -41,7 +41,7 @@ def find_papers(folder: Path | None = None) -> list[Paper]:
         raise DataError(f"{folder}: no such folder; the recipes are in the source repository")
     found = []
     for file in sorted(folder.glob(f"*/{_FILE}")):
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = load_yaml(file)
         try:
             found.append(
                 TypeAdapter(Paper).validate_python({"slug": file.parent.name, **(values or {})})

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from polymodal.plugins.registry import Plugin
@@ -20,10 +19,15 @@ def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
+def _console(width: int | None = None) -> Console:
+    """Return where all tables go: what a user named, "[red]" or ":key:", is no markup there."""
+    return Console(width=width, markup=False, emoji=False)
+
+
 def _print(*tables: Table) -> None:
-    console = Console()
+    console = _console()
     if not console.is_terminal:
-        console = Console(width=140)
+        console = _console(width=140)
     for table in tables:
         console.print(table)
 
@@ -45,7 +49,7 @@ def score_table(rows: Sequence[Mapping[str, Any]], failed: Mapping[str, str] | N
             _number(row["chance"]), str(row["samples"]),
         )  # fmt: skip
     for name, reason in (failed or {}).items():
-        table.add_row(name, escape(f"failed: {reason}"))
+        table.add_row(name, f"failed: {reason}")
     _print(table)
 
 
@@ -110,7 +114,7 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
         tables.append(evaluations)
     _print(*tables)
     most = plan["most_tokens_per_step"]
-    console = Console()
+    console = _console()
     console.print(
         f"{plan['parameters']:,} parameters ({plan['trained']:,} trained), "
         f"{plan['state_bytes'] / 1e6:,.0f} MB of weights, gradients and optimizer state; "
@@ -144,7 +148,7 @@ def plugin_table(plugins: Sequence[Plugin]) -> None:
         names = ", ".join(sorted({c.name.partition(".")[2] for c in p.components.values()}))
         interface = "" if p.interface is None else str(p.interface)
         row = (p.name, p.distribution or "", p.version or "", interface, p.status, p.error or names)
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     _print(table)
 
 
@@ -152,19 +156,19 @@ def paper_table(papers: "Sequence[Paper]") -> None:
     """Print the recipes of papers."""
     table = _table("", "recipe", "title", "claim", "status", "command")
     for p in papers:
-        table.add_row(*map(escape, (p.slug, p.title, p.claim, p.status, p.command)))
+        table.add_row(p.slug, p.title, p.claim, p.status, p.command)
     _print(table)
 
 
 def component_table(found: Mapping[str, Any]) -> None:
     """Print what a component does and its options."""
-    console = Console()
+    console = _console()
     console.print(f"{found['name']} ({found['kind']})", style="bold", highlight=False)
-    console.print(found["docstring"] or found["summary"], highlight=False, markup=False)
+    console.print(found["docstring"] or found["summary"], highlight=False)
     table = _table("", "option", "type", "default", "")
     for option in found["options"]:
         default = "required" if option["required"] else option["default"]
         row = (option["name"], option["type"], default, option["summary"])
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     if found["options"]:
         _print(table)

@@ -68,7 +68,9 @@ class SplitConfig(Section):
     validation: float = Field(0.0, ge=0, lt=1)
     test: float = Field(0.0, ge=0, lt=1)
     by: str | None = None  # rows with equal values of this column stay together
-    column: str | None = None  # holds "train", "validation" or "test"
+    column: str | None = None  # holds "train", "validation" ("valid", "val", "dev") or "test"
+    # what the column says in rows that belong to no split; else they are refused
+    leave_out: list[str | int | float | bool | None] = []
     seed: int = 0
 
     @model_validator(mode="after")
@@ -76,6 +78,8 @@ class SplitConfig(Section):
         shares = self.validation + self.test
         if self.column is not None and (shares or self.by is not None):
             raise ValueError("give shares (validation, test, by) or a column, not both")
+        if self.leave_out and self.column is None:
+            raise ValueError("leave_out names what a column says: give the column, too")
         if shares >= 1:
             raise ValueError(f"validation and test take {shares:g} of the rows: none is left")
         return self
@@ -86,8 +90,9 @@ class SourceSlot(Slot):
 
     # Share of the samples, relative to the other sources; all have one, or all count by their rows.
     weight: float | None = Field(None, ge=0)
-    # new name: column, or {key: column} to make one value of several, or null to hide a field
-    fields: dict[str, str | dict[str, str] | None] = {}
+    # new name: column, or columns of which the first that is not missing is taken, or
+    # {key: column} to make one value of several, or null to hide a field
+    fields: dict[str, str | list[str] | dict[str, str] | None] = {}
     split: SplitConfig = SplitConfig()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -21,6 +22,7 @@ from polymodal.ground.errors import (
     too_many_files,
     unreadable,
 )
+from polymodal.ground.files import confine
 from polymodal.ground.stopping import spare_worker
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.objective import View
@@ -41,22 +43,41 @@ class StreamReading:
     many: bool = False  # the field holds a list, each item a segment of its own
     augment: bool = True
 
-    def raws(self, sample: Sample) -> list[Any]:
+    def raws(self, sample: Sample, *, folders: Sequence[str | Path] | None) -> list[Any]:
         """Return the raw values of a sample's segments; none if the field is missing.
 
+        Args:
+            sample: a row of a source.
+            folders: below which it may name files (`Source.folders`).
+
         Raises:
-            UnreadableError: one can't be read or tokenized.
+            UnreadableError: one can't be read or tokenized, or leads outside of the folders.
         """
         value = sample.get(self.field)
         if value is None:
             return []
         if not self.many:
-            return [self.raw(value)]
+            return [self.raw(self.confined(value, folders))]
         if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             raise UnreadableError(
                 f"{self.field!r} must hold a list, got {type(value).__name__}: {value!r:.60}"
             )
-        return [self.raw(item) for item in value]
+        return [self.raw(self.confined(item, folders)) for item in value]
+
+    def confined(self, value: Any, folders: Sequence[str | Path] | None) -> Any:
+        """Return a value from data as it is, if the files it names lie below the folders.
+
+        Raises:
+            UnreadableError: one does not.
+        """
+        if self.reader is None:
+            return value
+        try:
+            for path in self.reader.paths_in(value):
+                confine(path, folders)
+        except Exception as error:
+            raise unreadable(error) from error
+        return value
 
     def raw(self, value: Any) -> Any:
         """Return the raw value of one segment, None for None.
@@ -184,12 +205,13 @@ class PackedDataset(Dataset[Batch]):
 
         for number in np.unique(refs.source):
             places = np.flatnonzero(refs.source == number).tolist()
+            folders = self.sources[number].folders()
             rows = self.sources[number].read(self.split, refs.index[places].tolist())
             for place, row in zip(places, rows, strict=True):
                 try:
                     if isinstance(row, UnreadableError):
                         raise row
-                    raws[place] = self._small(row, place, keys[place], drawn)
+                    raws[place] = self._small(row, place, keys[place], drawn, folders)
                     samples[place] = row if late else {f: row.get(f) for f in self.fields}
                 except _OfStream as error:
                     skip(place, str(error), error.stream)
@@ -256,7 +278,10 @@ class PackedDataset(Dataset[Batch]):
         rows = torch.from_numpy(names[refs.source] ^ refs.index)
         return mix(mix(rows) ^ torch.from_numpy(refs.epoch)).numpy()
 
-    def _small(self, row: Sample, place: int, key: np.int64, drawn: Drawn) -> dict[str, list[Any]]:
+    def _small(
+        self, row: Sample, place: int, key: np.int64, drawn: Drawn,
+        folders: Sequence[str | Path] | None,
+    ) -> dict[str, list[Any]]:  # fmt: skip
         """Return what is needed of a row: its segments by stream and by view, shrunk at once.
 
         The whole raw value outlives this only where a view is made once samples are dealt.
@@ -267,7 +292,7 @@ class PackedDataset(Dataset[Batch]):
         found = {}
         for name, stream in self.streams.items():
             try:
-                found[name] = stream.raws(row)
+                found[name] = stream.raws(row, folders=folders)
             except UnreadableError as error:
                 raise _OfStream(str(error), name) from error
         if not any(found.values()):
@@ -501,12 +526,12 @@ def token_counts(dataset: PackedDataset, number: int, *, batch_size: int = 256) 
             if isinstance(row, UnreadableError):
                 continue
             with suppress(UnreadableError):
-                counts[index] = sum(_tokens_of(s, row) for s in dataset.streams.values())
+                counts[index] = sum(_tokens_of(s, row, source) for s in dataset.streams.values())
     return counts
 
 
-def _tokens_of(stream: StreamReading, row: Sample) -> int:
-    raws = stream.raws(row)
+def _tokens_of(stream: StreamReading, row: Sample, source: SplitSource) -> int:
+    raws = stream.raws(row, folders=source.folders())
     try:
         return sum(stream.tokenizer.count(raws))
     except Exception as error:

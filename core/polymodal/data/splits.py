@@ -1,7 +1,9 @@
 """A source with its fields renamed and its rows shared out to training and evaluation."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,26 @@ from polymodal.ground.errors import (
     nearest,
     unreadable,
 )
+from polymodal.ground.labels import class_name
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.source import Sample, Source
 from polymodal.packed.noise import hash_words
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+_SPELLINGS: Mapping[str, Split] = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def split_named(value: object) -> Split | None:
+    """Return the split that a value says in one of its usual spellings, or None for no split.
+
+    "valid", "val" and "dev" are validation; case and white space around do not matter.
+    """
+    return _SPELLINGS.get(value.strip().casefold()) if isinstance(value, str) else None
 
 
 class SplitSource:
@@ -28,9 +45,10 @@ class SplitSource:
     Args:
         name: of the source in the config.
         source: where rows come from.
-        fields: new name of a field: its column; or `{key: column}`, and its value is a mapping of
-            these, missing where all of them are (the columns stay fields, too); or None to hide
-            the field.
+        fields: new name of a field: its column; or a list of columns, of which a row's first that
+            is not missing is taken; or `{key: column}`, and its value is a mapping of these,
+            missing where all of them are (the columns stay fields, too); or None to hide the
+            field.
         split: how rows are shared out. Shares are exact to one row (or one group) and do not
             depend on the run's seed.
     """
@@ -40,31 +58,46 @@ class SplitSource:
         name: str,
         source: Source,
         *,
-        fields: Mapping[str, str | Mapping[str, str] | None] | None = None,
+        fields: Mapping[str, str | Sequence[str] | Mapping[str, str] | None] | None = None,
         split: SplitConfig | None = None,
     ):
         self.name = name
         self.source = source
         fields = fields or {}
         self._records = {new: old for new, old in fields.items() if isinstance(old, Mapping)}
-        self._fields = {new: old for new, old in fields.items() if not isinstance(old, Mapping)}
+        self._fields: dict[str, tuple[str, ...]] = {
+            new: () if old is None else (old,) if isinstance(old, str) else tuple(old)
+            for new, old in fields.items()
+            if not isinstance(old, Mapping)
+        }
         # Names that are no longer, or not only, those of columns.
-        self._moved = {*self._fields, *self._fields.values(), *self._records}
+        taken = (column for columns in self._fields.values() for column in columns)
+        self._moved = {*self._fields, *taken, *self._records}
         self._split = split or SplitConfig()
         self._rows: dict[Split, np.ndarray] | None = None
 
     def mistakes(self) -> list[tuple[str, str]]:
         """Return what its `fields` and `split` say of columns it does not have: (path, what)."""
         columns = self._columns()
-        wanted = {f"fields.{new}": old for new, old in self._fields.items()}
+        wanted = [(f"fields.{new}", old) for new, names in self._fields.items() for old in names]
         for new, keys in self._records.items():
-            wanted |= {f"fields.{new}.{key}": column for key, column in keys.items()}
-        wanted |= {"split.by": self._split.by, "split.column": self._split.column}
+            wanted += [(f"fields.{new}.{key}", column) for key, column in keys.items()]
+        by, column = self._split.by, self._split.column
+        wanted += [("split.by", by)] if by is not None else []
+        wanted += [("split.column", column)] if column is not None else []
+        missing = [(where, column) for where, column in wanted if column not in columns]
+        reason = self._unreadable() if missing and not columns else None
         return [
-            (where, f"the source has no column {column!r}.{nearest(column, columns)}")
-            for where, column in wanted.items()
-            if column is not None and column not in columns
+            (where, reason or f"the source has no column {column!r}.{nearest(column, columns)}")
+            for where, column in missing
         ]
+
+    def _unreadable(self) -> str | None:
+        """Return why the first row can't be read, for want of a single column."""
+        if not len(self.source):
+            return "the source has no rows"
+        first = self.source.rows([0])[0]
+        return f"the first row can't be read: {first}" if isinstance(first, Exception) else None
 
     def fields(self) -> tuple[str, ...]:
         """Return the names of its fields, renamed.
@@ -75,7 +108,7 @@ class SplitSource:
         for where, text in self.mistakes():
             raise DataError(f"data.sources.{self.name}.{where}: {text}")
         kept = [column for column in self._columns() if column not in self._moved]
-        renamed = [new for new, old in self._fields.items() if old is not None]
+        renamed = [new for new, columns in self._fields.items() if columns]
         return (*kept, *renamed, *self._records)
 
     def rows_of(self, split: Split) -> np.ndarray:
@@ -144,25 +177,60 @@ class SplitSource:
 
     def _rename(self, row: Sample) -> Sample:
         kept = {name: value for name, value in row.items() if name not in self._moved}
-        kept.update({new: row.get(old) for new, old in self._fields.items() if old is not None})
+        for new, columns in self._fields.items():
+            if columns:
+                found = (row[name] for name in columns if row.get(name) is not None)
+                kept[new] = next(found, None)
         for new, keys in self._records.items():
             record = {key: row.get(column) for key, column in keys.items()}
             kept[new] = None if all(value is None for value in record.values()) else record
         return kept
+
+    def folders(self) -> Sequence[str | Path] | None:
+        """Return the folders below which its rows may name files; None: anywhere."""
+        return self.source.folders()
+
+    def _by_column(self, column: str) -> dict[Split, np.ndarray]:
+        """Return the rows of each split by what a column says.
+
+        Raises:
+            DataError: it says something else in a row that is not to be left out.
+        """
+        left_out = {_said(value) for value in self._split.leave_out}
+        rows: dict[Split, list[int]] = {split: [] for split in SPLITS}
+        others: dict[str | None, list[int]] = {}
+        for number, value in enumerate(self.source.column(column)):
+            split = split_named(value)
+            if split is not None:
+                rows[split].append(number)
+                continue
+            name = _said(value)
+            if name not in left_out or name is None:
+                others.setdefault(name, []).append(number)
+        # Nothing stands in rows that can't be read, too: they are counted as training rows.
+        missing = others.pop(None, [])
+        read = self.source.rows(missing)
+        lost = [n for n, row in zip(missing, read, strict=True) if isinstance(row, UnreadableError)]
+        rows["train"] = sorted([*rows["train"], *lost])
+        counts = Counter({repr(name): len(found) for name, found in others.items()})
+        if len(missing) > len(lost) and None not in left_out:
+            counts["nothing (null)"] = len(missing) - len(lost)
+        if counts:
+            said = ", ".join(f"{name} in {count}" for name, count in counts.most_common(5))
+            more = "" if len(counts) <= 5 else f" and {len(counts) - 5} more"
+            raise DataError(
+                f"data.sources.{self.name}.split.column: {column!r} must say train, validation or "
+                f"test, but says {said}{more} of {len(self.source)} rows. To do without these "
+                f"rows, name what they say under split.leave_out"
+            )
+        return {split: np.array(found, dtype=np.int64) for split, found in rows.items()}
 
     def _share_out(self) -> dict[Split, np.ndarray]:
         self.fields()  # refuses columns that do not exist
         split, size = self._split, len(self.source)
         every = np.arange(size)
         if split.column is not None:
-            values = [str(value) for value in self.source.column(split.column)]
-            rows = {s: np.array([i for i, v in enumerate(values) if v == s], int) for s in SPLITS}
-            if size and not any(len(found) for found in rows.values()):
-                raise DataError(
-                    f"data.sources.{self.name}.split.column: {split.column!r} holds none of "
-                    f"train, validation, test; its first value is {values[0]!r}"
-                )
-            return rows
+            return self._by_column(split.column)
         if split.validation + split.test == 0:
             return {"train": every, "validation": every[:0], "test": every[:0]}
         groups = every.tolist() if split.by is None else self.source.column(split.by)
@@ -179,3 +247,8 @@ class SplitSource:
                 wanted[taker] -= sizes[group]
         homes = np.array([home[group] for group in groups])
         return {s: every[homes == s] if size else every for s in SPLITS}
+
+
+def _said(value: object) -> str | None:
+    """Return what a column says, None for nothing: null and blank text are one."""
+    return None if value is None or not str(value).strip() else class_name(value).strip()

@@ -20,7 +20,7 @@ class ProgressReport:
     """
 
     def __init__(self, total: int, *, done: int = 0, quiet: bool = False):
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = Console(stderr=True, quiet=quiet, markup=False, emoji=False)
         self._total = total
         self._began = time.monotonic()
         self._first = done
@@ -28,11 +28,11 @@ class ProgressReport:
         # rich draws its bar into files when FORCE_COLOR is set: ask the stream itself.
         if sys.stderr.isatty() and not quiet:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=self.console,
                 transient=True,
             )

@@ -1,7 +1,9 @@
 """Source: a data set as rows by number, each a mapping of field names to values."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from polymodal.ground.errors import UnreadableError
@@ -56,13 +58,23 @@ class Source(ABC):
             for row in self.rows(range(len(self)))
         ]
 
-    def fingerprint(self) -> str | None:
-        """Return a text that differs once the data does, found cheaply; None if it can't be.
-
-        A resumed run compares it with that of its start, beside the number of rows.
-        """
-        return None
-
     def context(self) -> Mapping[str, Any]:
         """Return what the data holds beside samples (a road network, a citation graph)."""
         return {}
+
+    def folders(self) -> Sequence[str | Path] | None:
+        """Return the folders below which paths in its rows may lead; None: anywhere.
+
+        A path that stands in a record as text (or as `{"path": ...}`) is opened by the stream's
+        reader only if it leads below one of them. What a source's own code lists may be handed
+        over as a `pathlib.Path`, which no record can hold, and is opened wherever it leads.
+        """
+        return ()
+
+    def fingerprint(self) -> str:
+        """Return a name for the data as it is now: another one if a run should not go on with it.
+
+        By default of the number of rows and the names of fields. Override it where a cheap look
+        tells more: `polymodal.fingerprint_files` takes names, sizes and pieces of content.
+        """
+        return hashlib.sha256(repr((len(self), self.columns())).encode()).hexdigest()[:32]

@@ -13,6 +13,23 @@ from polymodal.packed.tokens import Tokens
 class Reader(ABC):
     """Turns the value of a field (a path, bytes, an array) into the raw value a tokenizer takes."""
 
+    strings_are_paths: bool = False
+    """Whether it opens the file that a string names, rather than read the string itself."""
+
+    def paths_in(self, value: Any) -> list[str]:
+        """Return the paths as which it opens what stands in a value; none if it opens no file.
+
+        A run checks them before a record is read (`polymodal.confine`), since a record may
+        name any file of the machine. By default a string, with `strings_are_paths`, and the path
+        of `{"path", "bytes"}` without bytes.
+        """
+        if isinstance(value, str):
+            return [value] if self.strings_are_paths else []
+        if isinstance(value, Mapping) and value.get("bytes") is None:
+            path = value.get("path")
+            return [path] if isinstance(path, str) else []
+        return []
+
     @abstractmethod
     def __call__(self, value: Any) -> Any:
         """Return the raw value.

@@ -248,6 +248,19 @@ class ModelProbe:
             )
         return self.sources[name]
 
+    def confined(self, stream: str, value: Any, folders: Sequence[str | Path] | None) -> Any:
+        """Return a value from data as it is, or why it may not name the files it does.
+
+        Args:
+            stream: whose reader would open them.
+            value: as it stands in a row.
+            folders: below which it may name files.
+        """
+        try:
+            return self._reading(stream).confined(value, folders)
+        except UnreadableError as error:
+            return error
+
     def _reading(self, stream: str) -> StreamReading:
         if stream not in self.readings:
             raise DataError(f"No stream is called {stream!r}.{nearest(stream, self.readings)}")

@@ -1,7 +1,8 @@
 """Reading a config's YAML: plain values, where each was written, and what YAML gets wrong."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _KEY = re.compile(r"Interpolation key '([^']*)' not found")
 # Sections that hold named parts.
 _PARTS = ("streams", "tokenizers", "encoders", "modules", "objectives", "methods", "evaluate",
           "trackers", "data.sources")  # fmt: skip
+_MOST_VALUES = 100_000  # of a config, aliases written out
 _BOOL = "tag:yaml.org,2002:bool"
 
 
@@ -113,20 +115,85 @@ def read_yaml(path: Path) -> DictConfig:
             raise ConfigError([f"{path} is a folder; name a YAML file"])
         names = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         raise ConfigError([f"{path}: no such file.{nearest(path.name, names)}"])
+    text = _checked_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = OmegaConf.create(text)
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8 text (byte {error.start})"]) from error
-    except yaml.MarkedYAMLError as error:
-        raise ConfigError([_yaml_problem(path, text, error)]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: not valid YAML: {one_line(error)}"]) from error
+        with _yaml_errors(path, text):
+            tree = OmegaConf.create(text)
     except OmegaConfBaseException as error:
         raise Origin(path).error([(error.full_key or "", _interpolation(error, ()))]) from error
     if not isinstance(tree, DictConfig):
         raise ConfigError([f"{path}: must hold keys and values, such as 'streams:'"])
     return tree
+
+
+def load_yaml(path: Path) -> Any:
+    """Return the plain values of a YAML file, which may be foreign: a run's config, say.
+
+    Raises:
+        ConfigError: it is no YAML, or its aliases stand for more than any config holds.
+    """
+    text = _checked_text(path)
+    with _yaml_errors(path, text):
+        return yaml.safe_load(text)
+
+
+def _checked_text(path: Path) -> str:
+    """Return a YAML file's text once its aliases are found harmless: a few lines can mean billions.
+
+    Raises:
+        ConfigError: it can't be read, or means more than `_MOST_VALUES`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 text (byte {error.start})"]) from error
+    except OSError as error:
+        raise ConfigError([f"{path} can't be read: {error.strerror or error}"]) from error
+    if "*" not in text:  # no alias
+        return text
+    with _yaml_errors(path, text):
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        count = _values(node, {}) if node is not None else 0
+    if count > _MOST_VALUES:
+        raise ConfigError(
+            [f"{path}: its aliases (*name) stand for more than {_MOST_VALUES:,} values"]
+        )
+    return text
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for, aliases written out.
+
+    Args:
+        node: of a composed document.
+        known: those of nodes seen already; 0 while one is counted.
+
+    Raises:
+        MarkedYAMLError: it holds itself.
+    """
+    if known.get(id(node)) == 0:
+        raise yaml.MarkedYAMLError(problem="found a recursive node", problem_mark=node.start_mark)
+    if id(node) not in known:
+        known[id(node)] = 0
+        inner: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [each for pair in node.value for each in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = list(node.value)
+        known[id(node)] = 1 + sum(_values(each, known) for each in inner)
+    return known[id(node)]
+
+
+@contextmanager
+def _yaml_errors(path: Path, text: str) -> Iterator[None]:
+    try:
+        yield
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError([_yaml_problem(path, text, error)]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: not valid YAML: {one_line(error)}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{path}: its values lie too deep within each other"]) from error
 
 
 def _yaml_problem(path: Path, text: str, error: yaml.MarkedYAMLError) -> str:

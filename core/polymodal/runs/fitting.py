@@ -51,6 +51,6 @@ def _raws(sources: list[SplitSource], streams: list[StreamReading], limit: int) 
                 for stream in streams:
                     try:
                         if not isinstance(row, UnreadableError):
-                            yield from stream.raws(row)
+                            yield from stream.raws(row, folders=source.folders())
                     except UnreadableError:
                         continue  # counted when it is trained on

@@ -35,6 +35,7 @@ from polymodal.interfaces.tokenizer import Tokenizer
 from polymodal.model.model import PretrainingModel
 from polymodal.model.probing import ModelProbe
 from polymodal.plugins.discovery import Plugins, installed
+from polymodal.plugins.origin import load_yaml
 from polymodal.plugins.signature import read_signature
 from polymodal.runs.build import Builder, Requirement
 
@@ -163,8 +164,8 @@ def _read_values(path: Path) -> dict[str, Any]:
         DataError: it is damaged, or no config.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        values = load_yaml(path)
+    except (ConfigError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {foreign(error)}") from error
     if not isinstance(values, dict) or not isinstance(values.get("streams"), dict):
         raise DataError(f"{path} is damaged: it holds no config of a run")

@@ -1,9 +1,11 @@
 """Checks of readers."""
 
 import pickle
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,8 @@ class ReaderSubject:
 
 GARBAGE: tuple[Any, ...] = (
     b"", b"\x00\xff\xfe garbage", "", "/no/such/file.xyz", {}, {"path": None, "bytes": None},
-    {"path": None, "bytes": b"garbage"}, [], [None], object(), 3.5, True, -1, float("nan"),
+    {"path": None, "bytes": b"garbage"}, {"bytes": "abc"}, {"bytes": 10}, {"path": 5},
+    {"path": "a\0b"}, {"path": 5000 * "a"}, [], [None], object(), 3.5, True, -1, float("nan"),
     np.zeros((0,)), np.zeros((2, 0, 3)), np.array(["text"]), np.array([object()]),
     np.full((4, 4), np.nan), np.zeros((1, 1, 1, 1, 1)),
 )  # fmt: skip
@@ -89,6 +92,30 @@ def refusals(subject: ReaderSubject) -> None:
                 f"given {_shown(value)} it raises {type(error).__name__}: {error}. Raise "
                 "UnreadableError, so that the run skips the record and goes on"
             ) from error
+
+
+@check("reader", after=("reads",))
+def paths(subject: ReaderSubject) -> None:
+    """It says by `paths_in` that a string is the path of a file which it opens."""
+    for value in subject.values:
+        content = value.get("bytes") if isinstance(value, Mapping) else value
+        if not isinstance(content, bytes) or not content:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "value")
+            Path(path).write_bytes(content)
+            for named in (path, {"path": path}, {"path": path, "bytes": None}):
+                try:
+                    read = subject.reader(named)
+                except UnreadableError:
+                    continue
+                opened = same(read, subject.reader(value))
+                if opened and path not in subject.reader.paths_in(named):
+                    raise ConformanceError(
+                        f"given {_shown(named)} it opens the file, but `paths_in` does not say so: "
+                        "data could have any file of the machine opened. Set strings_are_paths, or "
+                        "override paths_in"
+                    )
 
 
 @check("reader", after=("reads", "repeats"))

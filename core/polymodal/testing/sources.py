@@ -139,6 +139,14 @@ def pickling(subject: SourceSubject) -> None:
 
 
 @check("source", after=("reads",))
+def fingerprint(subject: SourceSubject) -> None:
+    """`fingerprint` is text, and the same while the data is."""
+    first, second = subject.source.fingerprint(), subject.make().fingerprint()
+    if not isinstance(first, str) or first != second:
+        raise ConformanceError(f"`fingerprint` gives {first!r}, then {second!r}, for the same data")
+
+
+@check("source", after=("reads",))
 def context(subject: SourceSubject) -> None:
     """`context` is a mapping by name."""
     found = subject.source.context()

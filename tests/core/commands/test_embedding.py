@@ -70,3 +70,15 @@ def test_a_column_that_is_not_there_and_nothing_readable_are_refused(run, tmp_pa
 def test_a_directory_is_no_file_to_write_vectors_to(run, tmp_path):
     with pytest.raises(DataError, match="--out: .* is a directory"):
         embed_to_parquet(run, "text", [], tmp_path, values=["the dog"])
+
+
+def test_a_record_of_a_table_that_leads_out_is_skipped_unless_allowed(run, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "a.txt").write_text("the dog runs")
+    table = tmp_path / "tables" / "t.jsonl"
+    table.write_text(json.dumps({"text": {"path": str(tmp_path / "a.txt")}}))
+    files, out = [str(table)], tmp_path / "o.parquet"
+    with pytest.raises(DataError, match="outside of"):
+        embed_to_parquet(run, "text", files, out, field="text")
+    found = embed_to_parquet(run, "text", files, out, field="text", allow=[str(tmp_path)])
+    assert found["rows"] == 1

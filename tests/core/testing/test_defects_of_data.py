@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,6 +163,28 @@ class Strict(Signal):
         if not isinstance(value, np.ndarray):
             raise UnreadableError("no array")
         return super().__call__(value)
+
+
+class Opening(Signal):
+    def __call__(self, value):
+        if isinstance(value, str):
+            try:
+                value = Path(value).read_bytes()
+            except (OSError, ValueError) as error:
+                raise UnreadableError(f"no file: {error}") from error
+        if isinstance(value, bytes) and not len(value) % 4:
+            value = np.frombuffer(value, np.float32)
+        return super().__call__(value)
+
+
+class Telling(Opening):
+    strings_are_paths = True
+
+
+def test_a_reader_that_opens_files_without_saying_so_is_caught():
+    values = [np.arange(3, dtype=np.float32).tobytes()]
+    assert failed("reader", ReaderSubject(Opening, values)) == ["paths"]
+    assert failed("reader", ReaderSubject(Telling, values)) == []
 
 
 READERS = {Strict: "reads", Anything: "refusals", Noisy: "repeats", Scaling: "leaves_values_alone",
@@ -389,9 +412,14 @@ class Listing(Waves):
         return ["road"]
 
 
+class Changing(Waves):
+    def fingerprint(self):
+        return str(np.random.default_rng().random())
+
+
 SOURCES = {Escaping: "reads", Drifting: "repeats", Reseeding: "global_state", Hiding: "columns",
            Reordered: "rows_agree", Shifted: "rows_agree", Handle: "pickling",
-           Listing: "context"}  # fmt: skip
+           Listing: "context", Changing: "fingerprint"}  # fmt: skip
 
 
 @pytest.mark.parametrize("defect", SOURCES, ids=lambda d: d.__name__)
@@ -458,7 +486,7 @@ def test_each_defect_of_a_tracker_is_caught_by_its_check(defect):
 @pytest.mark.parametrize(
     ("kind", "caught"),
     [
-        ("reader", READERS.values()),
+        ("reader", [*READERS.values(), "paths"]),
         ("tokenizer", [check for _, check in TOKENIZERS.values()]),
         ("source", SOURCES.values()),
         ("evaluation", EVALUATIONS.values()),

@@ -72,7 +72,7 @@ def test_a_graph_without_edges_is_a_graph():
     ("value", "reason"),
     [
         (3, "got int"),
-        ({}, "NoneType"),
+        ({}, "needs .bytes. or .path."),
         ("{broken", "not JSON"),
         ("[1, 2]", "must be an object"),
         ("nowhere.json", r"nowhere\.json: No such file"),
@@ -94,8 +94,8 @@ def test_a_graph_without_edges_is_a_graph():
         ({"x": FEATURES, "edges": [[1e300], [0]]}, "below 2"),
         ({"x": FEATURES, "edges": [[0, 1]]}, "edge_list"),
         ({"x": FEATURES, "edges": [[0, 1], [2, 0]]}, "could be two pairs"),
-        ({"path": "x.json", "bytes": 10}, "must hold bytes, got int"),
-        ({"path": None, "bytes": "{}"}, "must hold bytes, got str"),
+        ({"path": "x.json", "bytes": 10}, "must be bytes, got int"),
+        ({"path": None, "bytes": "{}"}, "must be bytes, got str"),
         ("a\0b.json", "is no path"),
         ("a" * 5000, "File name too long"),
         (b'{"edges": [], "note": "\xe9"}', "not UTF-8: byte 0xe9 at position 23"),
@@ -151,3 +151,11 @@ def test_a_class_made_of_data_is_read_as_data():
 
     graph = GraphReader()(Molecule(x=torch.tensor(FEATURES), edge_index=torch.tensor(EDGES)))
     assert graph.edges.tolist() == EDGES
+
+
+def test_paths_are_the_strings_that_are_no_json():
+    read = GraphReader()
+    assert read.paths_in("a.json") == ["a.json"] == read.paths_in({"path": "a.json"})
+    assert read.paths_in('\ufeff {"edges": []}') == []
+    assert read.paths_in({"path": "{a.json"}) == ["{a.json"]  # a name, whatever it begins with
+    assert read.paths_in({"path": "a.json", "bytes": b"{}"}) == []

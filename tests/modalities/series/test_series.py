@@ -134,3 +134,10 @@ def test_a_header_that_claims_more_than_the_file_has_allocates_nothing(tmp_path)
     path.write_bytes(content)
     with pytest.raises(UnreadableError, match="not a .npy file: its header"):
         read(path)
+
+
+def test_every_file_a_record_has_opened_is_named_so_that_it_can_be_confined():
+    assert read.paths_in("a.npy") == ["a.npy"]
+    assert read.paths_in({"values": "a.npy", "positions": "b.npy"}) == ["a.npy", "b.npy"]
+    assert read.paths_in({"values": [1.0], "positions": "b.npy"}) == ["b.npy"]
+    assert read.paths_in({"values": [1.0], "positions": [0]}) == []

@@ -260,7 +260,7 @@ def test_an_srgb_a_damaged_and_a_misplaced_profile_change_nothing():
         ({"bytes": "abc"}, "'bytes' must be bytes, got str"),
         ({"bytes": 10}, "'bytes' must be bytes, got int"),
         ({"path": 3}, "'path' must be a path, got int"),
-        ({"file": "a.png"}, "has the keys file"),
+        ({"file": "a.png"}, "got the keys file"),
         ("a" * 5000, "too long"),
         (b"\0" * 9, "not an image"),
     ],

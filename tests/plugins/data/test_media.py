@@ -191,3 +191,81 @@ def test_a_folder_joins_its_metadata_table(tmp_path):
     first, second = Folder(folder=str(tmp_path)).rows([0, 1])
     assert first == {"file": str(tmp_path / "a.png"), "file_name": "a.png", "text": "one"}
     assert str(second) == "b.png: no such file"
+
+
+def test_two_spellings_of_an_extension_are_one_field(tmp_path):
+    mixed = {
+        "a.jpg": b"1", "a.txt": b"one", "b.JPEG": b"2", "b.txt": b"two",
+        "c.seg.tiff": b"3", "d.seg.tif": b"4",
+    }  # fmt: skip
+    source = Tar(path=pack(tmp_path / "mixed.tar", mixed))
+    held = [value and value["bytes"] for value in source.column("jpg")]
+    assert held == [b"1", b"2", None, None]
+    held = [value and value["bytes"] for value in source.column("seg.tif")]
+    assert held == [None, None, b"3", b"4"]
+    assert set(source.columns()) == {"key", "jpg", "txt", "seg.tif"}
+    pack(tmp_path / "1.tar", {"a.jpeg": b"1", "a.txt": b"one"})
+    assert set(Tar(path=str(tmp_path / "1.tar")).columns()) == {"key", "jpeg", "txt"}  # as ever
+    pack(tmp_path / "2.tar", {"b.jpg": b"2", "b.txt": b"two"})
+    both = Tar(path=[str(tmp_path / "1.tar"), str(tmp_path / "2.tar")])
+    assert [value["bytes"] for value in both.column("jpg")] == [b"1", b"2"]
+    twice = Tar(path=pack(tmp_path / "3.tar", {"a.jpg": b"1", "a.jpeg": b"2"}))
+    assert "a has the field 'jpg' twice" in str(twice.rows([0])[0])
+    for name in ("x.jpg", "y.jpeg", "z.JPG"):
+        (tmp_path / name).write_bytes(b"x")
+    assert Folder(folder=str(tmp_path), extensions=["jpg"]).column("name") == [
+        "x.jpg", "y.jpeg", "z.JPG"
+    ]  # fmt: skip
+
+
+def test_links_out_of_a_listed_folder_are_refused_unless_allowed(tmp_path):
+    top, elsewhere = tmp_path / "top", tmp_path / "elsewhere"
+    (elsewhere / "cats").mkdir(parents=True)
+    top.mkdir()
+    (elsewhere / "cats" / "a.png").write_bytes(b"x")
+    (top / "b.png").write_bytes(b"x")
+    (top / "c.png").symlink_to(elsewhere / "cats" / "a.png")
+    first, second = Folder(folder=str(top)).rows([0, 1])
+    assert first["name"] == "b.png"
+    assert f"allow: [{elsewhere / 'cats'}]" in str(second)
+    (top / "cats").symlink_to(elsewhere / "cats")
+    with pytest.raises(DataError, match="cats' leads to .* outside of"):
+        len(Folder(folder=str(top)))
+    (elsewhere / "cats" / "again").symlink_to(elsewhere / "cats")  # without end
+    allowed = Folder(folder=str(top), allow=[str(elsewhere)])
+    assert allowed.column("name") == ["b.png", "c.png", "cats/a.png"]
+    assert allowed.column("label") == [None, None, "cats"]
+
+
+def test_names_that_are_no_paths_make_unreadable_rows(tmp_path):
+    lines = [json.dumps({"file_name": name}) for name in ("a\0b.png", 999 * "x", "none.png")]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    rows = Folder(folder=str(tmp_path)).rows(range(3))
+    assert all(isinstance(row, UnreadableError) for row in rows)
+
+
+def test_fingerprints_notice_a_file_that_is_gone_or_changed(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"123")
+    found = {Folder(folder=str(tmp_path)).fingerprint()}
+    (tmp_path / "b.png").write_bytes(b"456")
+    found.add(Folder(folder=str(tmp_path)).fingerprint())
+    os.remove(tmp_path / "a.png")
+    found.add(Folder(folder=str(tmp_path)).fingerprint())
+    path = pack(tmp_path / "a.tar", {"a.png": b"1" * 3000, "b.png": b"2"})
+    found.add(Tar(path=path).fingerprint())
+    pack(tmp_path / "a.tar", {"a.png": b"1" * 2999 + b"0", "b.png": b"2"})
+    found.add(Tar(path=path).fingerprint())
+    assert len(found) == 5
+
+
+def test_a_hard_link_is_the_file_it_names_and_texts_lose_their_byte_order_mark(tmp_path):
+    link = tarfile.TarInfo("./b.png")
+    link.type, link.linkname = tarfile.LNKTYPE, "./a.png"
+    astray = tarfile.TarInfo("c.png")
+    astray.type, astray.linkname = tarfile.LNKTYPE, "/etc/hostname"
+    path = pack(tmp_path / "a.tar", {"./a.png": b"1"}, extra=[link, astray])
+    held = Tar(path=path, layout="files").column("file")
+    assert held == [{"path": "a.png", "bytes": b"1"}, {"path": "b.png", "bytes": b"1"}]
+    marked = {"a.txt": b"\xef\xbb\xbfcat", "a.json": b'\xef\xbb\xbf{"x": 1}'}
+    assert Tar(path=pack(tmp_path / "b.tar", marked)).row(0) == {"key": "a", "txt": "cat", "x": 1}

@@ -117,3 +117,14 @@ def test_every_source_loads_by_name_and_listing_imports_nothing_heavy():
     heavy = "{'torch', 'datasets', 'pyarrow'}"
     code = f"import sys, polymodal_data; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_fingerprints_follow_the_rows(tmp_path):
+    found = set()
+    for number, texts in enumerate((["a", "b"], ["a", "c"], ["a"])):
+        Dataset.from_dict({"text": texts}).save_to_disk(str(tmp_path / f"{number}"))
+        found |= {Hub(name=str(tmp_path / f"{number}")).fingerprint() for _ in range(2)}
+        found.add(Memory(rows=[{"text": text} for text in texts]).fingerprint())
+        (tmp_path / "a.txt").write_text("\n".join(texts))
+        found.add(Text(path=str(tmp_path / "a.txt")).fingerprint())
+    assert len(found) == 9

@@ -14,6 +14,8 @@ class Recording(Reader):
     Reads arrays and lists, [time] or [lead, time], and `.npy` files that hold one.
     """
 
+    strings_are_paths = True
+
     def __call__(self, value: Any) -> Float32[np.ndarray, "lead time"]:
         """Return the recording.
 
