@@ -14,12 +14,8 @@ def examples() -> list[Example]:
         Example("hiding.spans", "hiding", {"ratio": 0.3}),
         Example("hiding.blocks", "hiding"),
         Example("hiding.tubes", "hiding", {"ratio": 0.5}),
-        Example("hiding.concept", "hiding", {"labels": "tags", "concept": ["class 0"]}),
-        Example(
-            "hiding.concept",
-            "hiding",
-            {"labels": "tags", "concept": ["class 0"], "amount": "ratio", "cover": True},
-        ),
+        Example("hiding.concept", "hiding", tagged),
+        Example("hiding.concept", "hiding", {**tagged, "amount": "ratio", "cover": True}),
         Example("hiding.kind", "hiding", {"kind": "content"}),
         Example("hiding.attended", "hiding", {"ratio": 0.3}),
     ]

@@ -14,7 +14,8 @@ from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.registry import KINDS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
-STARTS = ("modality", *KINDS)  # a modality: reader, tokenizer, encoder and source
+# A modality: reader, tokenizer, encoder and source. Parts begin as a hiding does.
+STARTS = ("modality", *(kind for kind in KINDS if (TEMPLATES / kind).is_dir()))
 
 _NAME = re.compile(r"(?:polymodal[-_])?([a-z][a-z0-9]*(?:[-_][a-z0-9]+)*)")
 _LONGEST = 30  # with a longer name the lines of the templates would not fit

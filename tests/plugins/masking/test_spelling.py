@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Options as they were spelt before they were parts, and short names."""
 
 import subprocess
@@ -8,6 +9,7 @@ import pytest
 from polymodal import ConfigError
 from polymodal.config.reading import check_config, read_config
 from polymodal.plugins.discovery import installed
+from polymodal.plugins.origin import Origin
 from polymodal.runs.build import Builder
 from polymodal_distillation import spelling as distillation
 from polymodal_masking import spelling
@@ -97,7 +99,7 @@ def test_other_objectives_hide_by_parts_too():
 
 
 CONFIG = """streams:
-  text: {tokenizer: {use: text.bytes}, encoder: {use: text.transformer, size: pico}}
+  text: {tokenizer: {use: text.wordpiece}, encoder: {use: text.transformer, size: pico}}
   image: {tokenizer: {use: vision.patches, size: 32, patch: 8}, encoder: {use: vision.vit, size: pico}}
 data: {sources: {digits: {use: demo.digits, samples: 4}}}
 trainer: {max_steps: 1}
@@ -107,15 +109,15 @@ objectives:
 """
 
 
-def complaint(path, text, *, built=True):
+def complaint(path, text):
     """What is said of a config with this objective, a line each."""
     path.write_text(CONFIG % text.replace("\n", "\n    "))
-    with pytest.raises(ConfigError) as error:
-        config = read_config(path)
-        if built:
-            from polymodal.plugins.origin import Origin
 
-            Builder(config, Origin(path)).check()
+    def checked():
+        Builder(read_config(path), Origin(path)).check()
+
+    with pytest.raises(ConfigError) as error:
+        checked()
     return str(error.value)
 
 
@@ -168,7 +170,7 @@ def test_spelling_needs_no_torch():
 
 def test_a_checked_config_is_in_todays_spelling_and_stays_so(toys):
     values = {
-        "streams": {"text": {"tokenizer": "text.bytes", "encoder": {"use": "text.transformer"}}},
+        "streams": {"text": {"tokenizer": "text.wordpiece", "encoder": {"use": "text.transformer"}}},
         "objectives": {"task": {"use": "masking.tokens", "stream": "text", "units": "word"}},
         "data": {"sources": {"digits": {"use": "demo.digits", "samples": 4}}},
         "trainer": {"max_steps": 1},
