@@ -1,17 +1,15 @@
 """Checks of parameters that an objective keeps within bounds."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
-from polymodal.interfaces.objective import Objective
 from polymodal.interfaces.step import Step
 from polymodal.model.model import PretrainingModel
 from polymodal.packed.batch import Batch
 from polymodal.testing.modules import trainable
-from polymodal.testing.objectives import OBJECTIVE, ObjectiveSubject, loss_of
+from polymodal.testing.objectives import ObjectiveSubject
 from polymodal.testing.registry import ConformanceError, check
+from polymodal.testing.toys import OBJECTIVE, loss_of
 
 _FAR = 1e4  # beyond any bound a parameter of one number is kept within
 _INSIDE = 1e-3
@@ -21,7 +19,7 @@ _INSIDE = 1e-3
 def bounds(subject: ObjectiveSubject) -> None:
     """A parameter of one number that `after_update` keeps in bounds can leave them again."""
     model, batch = subject.model(), subject.batch()
-    objective = cast(Objective, model.objective(OBJECTIVE))
+    objective = model.objective(OBJECTIVE)
     loss_of(model, batch)
     step = Step(model, batch, number=0, total=100)
     step.objective = OBJECTIVE

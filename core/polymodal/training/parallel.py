@@ -116,7 +116,7 @@ def _told_of_each_other() -> Iterator[None]:
         raise
 
 
-def _ended(store: dist.Store) -> str:
+def _ended(store: Any) -> str:
     """Return which other ranks ended, and why as far as they could tell."""
     others = [number for number in range(world_size()) if number != rank()]
     told: dict[int, str] = {}
