@@ -208,8 +208,8 @@ class IBOT(Objective):
         def noise(name: str) -> Tensor:
             return torch.cat([step.uniform(f"{name}/{v}", view) for v, view in enumerate(large)])
 
-        rows = [*range(step.batch.samples)] * len(large)
-        among = Candidates(step, self.crops.stream, tokens, self.spec, None, noise, rows)
+        samples = [*range(step.batch.samples)] * len(large)
+        among = Candidates(step, self.crops.stream, tokens, self.spec, None, noise, samples)
         found = self.hide.choose(among)
         if found.origin is not None:
             raise ValueError("copies of a view can't be compared: use a hiding that makes none")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -61,7 +62,7 @@ class Names(nn.Module):
             DataError: a name that was not given, more names than classes, several in one label.
         """
         for value in labels.values():
-            if isinstance(value, list | tuple | set | Mapping) or bool(getattr(value, "ndim", 0)):
+            if isinstance(value, list | tuple | set | Mapping | np.ndarray):
                 raise DataError(
                     f"the field {field!r} must hold a single label a row, got {value!r:.60}"
                 )

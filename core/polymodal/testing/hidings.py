@@ -1,10 +1,13 @@
 """Checks of parts that hide tokens, and of those that put others in their place."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from polymodal.interfaces.parts import Hidden
+from polymodal.packed.batch import Batch
 from polymodal.testing.modules import changed, require_gradients
 from polymodal.testing.parts import (
     PartSubject,
@@ -18,7 +21,7 @@ from polymodal.testing.parts import (
 from polymodal.testing.registry import ConformanceError, check
 from polymodal.testing.toys import LENGTHS
 
-EMPTY = ([], [0], [0, 3, 0], [1], [1, 0, 1])
+EMPTY: tuple[list[int], ...] = ([], [0], [0, 3, 0], [1], [1, 0, 1])
 
 
 @check("hiding")
@@ -165,9 +168,11 @@ def replacing_learns(subject: PartSubject) -> None:
     if not list(part.parameters()):
         return
     batches = [subject.batch(LENGTHS, seed) for seed in range(2)]
-    require_gradients(
-        part, [lambda b=b: part.replace(*subject.hidden(b)).rows.square().sum() for b in batches]
-    )
+
+    def size(batch: Batch) -> Tensor:
+        return part.replace(*subject.hidden(batch)).rows.square().sum()
+
+    require_gradients(part, [partial(size, batch) for batch in batches])
 
 
 @check("replacing", after=("replaces",))

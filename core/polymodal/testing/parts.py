@@ -72,7 +72,7 @@ class PartSubject:
         reasons = []
         for name, info in toy_info().items():
             part = self.make()
-            unmet = None if isinstance(part, Pooler) else part.need().unmet(info)  # type: ignore[attr-defined]
+            unmet = None if isinstance(part, Pooler) else part.need().unmet(info)  # type: ignore[attr-defined, operator]
             try:
                 if unmet is None:
                     self._bind(part, info)

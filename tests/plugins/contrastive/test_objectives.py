@@ -116,11 +116,11 @@ def test_the_scale_is_bounded_and_can_come_back(toys):
     batch = partners(toys, [1, 2], [2, 1])
     with torch.no_grad():
         objective.log_scale.fill_(9.0)
-    assert toys.loss(model, batch).metrics["temperature"][0] == pytest.approx(0.01)
     objective.after_update(toys.step(model, batch))
     assert objective.log_scale.item() == pytest.approx(math.log(100))
+    assert toys.loss(model, batch).metrics["temperature"][0] == pytest.approx(0.01)
     toys.loss(model, batch).total.backward()
-    assert objective.log_scale.grad is not None
+    assert objective.log_scale.grad.abs() > 0  # a clamp in `forward` gives none at its bound
     assert objective.log_scale.shape == (1,)
 
 
