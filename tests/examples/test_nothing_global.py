@@ -189,7 +189,8 @@ import numpy as np
 from polymodal.runs.build import Builder
 from polymodal.config.reading import check_config
 from polymodal.runs.fitting import fit_tokenizers
-from polymodal.data.loader import PackedDataset, in_order, load_batches
+from polymodal.data.workers import load_batches
+from polymodal.data.loader import PackedDataset, in_order
 from polymodal.model.model import total_loss
 builder = Builder(check_config(config))
 model = builder.model()

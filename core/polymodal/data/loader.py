@@ -1,111 +1,33 @@
 """From references to packed batches: read, tokenize and pack, in the data workers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from polymodal.data.dealing import Hand, deal
+from polymodal.data.reading import StreamReading
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import (
     DataError,
-    PolymodalError,
     UnreadableError,
     foreign,
-    too_many_files,
     unreadable,
 )
-from polymodal.ground.files import confine
-from polymodal.ground.stopping import spare_worker
 from polymodal.interfaces.evaluation import Split
 from polymodal.interfaces.objective import View
 from polymodal.interfaces.source import Sample
-from polymodal.interfaces.tokenizer import Reader, Tokenizer
+from polymodal.interfaces.tokenizer import Tokenizer
 from polymodal.packed.batch import Batch, Skipped
 from polymodal.packed.noise import hash_words, mix
 from polymodal.packed.tokens import Tokens
-
-
-@dataclass(frozen=True)
-class StreamReading:
-    """How a stream's tokens are made from a sample."""
-
-    field: str
-    tokenizer: Tokenizer
-    reader: Reader | None = None
-    many: bool = False  # the field holds a list, each item a segment of its own
-    augment: bool = True
-
-    def raws(self, sample: Sample, *, folders: Sequence[str | Path] | None) -> list[Any]:
-        """Return the raw values of a sample's segments; none if the field is missing.
-
-        Args:
-            sample: a row of a source.
-            folders: below which it may name files (`Source.folders`).
-
-        Raises:
-            UnreadableError: one can't be read or tokenized, or leads outside of the folders.
-        """
-        value = sample.get(self.field)
-        if value is None:
-            return []
-        if not self.many:
-            return [self.raw(self.confined(value, folders))]
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-            raise UnreadableError(
-                f"{self.field!r} must hold a list, got {type(value).__name__}: {value!r:.60}"
-            )
-        return [self.raw(self.confined(item, folders)) for item in value]
-
-    def confined(self, value: Any, folders: Sequence[str | Path] | None) -> Any:
-        """Return a value from data as it is, if the files it names lie below the folders.
-
-        Raises:
-            UnreadableError: one does not.
-        """
-        if self.reader is None:
-            return value
-        try:
-            for path in self.reader.paths_in(value):
-                confine(path, folders)
-        except Exception as error:
-            raise unreadable(error) from error
-        return value
-
-    def raw(self, value: Any) -> Any:
-        """Return the raw value of one segment, None for None.
-
-        Raises:
-            UnreadableError: it can't be read or tokenized.
-        """
-        if value is None:
-            return None
-        try:
-            raw = value if self.reader is None else self.reader(value)
-            if raw is not None:
-                self.tokenizer.check(raw)
-        except Exception as error:
-            raise unreadable(error) from error
-        return raw
-
-    def shrunk(self, value: Any) -> Any:
-        """Return what the tokenizer needs of one segment, without random changes.
-
-        Raises:
-            UnreadableError: it can't be read or tokenized.
-        """
-        raw = self.raw(value)
-        try:
-            return None if raw is None else self.tokenizer.shrink(raw)
-        except Exception as error:
-            raise unreadable(error) from error
 
 
 class _Generators(Sequence[np.random.Generator]):
@@ -440,71 +362,6 @@ def cut_samples(tokens: Tokens, samples: int) -> tuple[bool, ...]:
             range(samples), [o for o, cut in zip(owners, tokens.cut, strict=True) if cut]
         ).tolist()
     )
-
-
-class _Safe(Dataset[Any]):
-    """Hands mistakes of ours on as what they are: a worker would wrap them in its traceback."""
-
-    def __init__(self, dataset: PackedDataset):
-        self.dataset = dataset
-
-    def __getitems__(self, refs: Refs) -> Batch | PolymodalError:
-        try:
-            return self.dataset[refs]
-        except PolymodalError as error:
-            return error
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def load_batches(
-    dataset: PackedDataset,
-    refs: Iterable[Refs],
-    *,
-    workers: int = 0,
-    prefetch: int = 2,
-    pin_memory: bool = False,
-) -> Iterator[Batch]:
-    """Yield the batches of these references, in order, by a plain DataLoader.
-
-    Raises:
-        DataError: data that can't be read; a worker that died.
-    """
-    loader = DataLoader(
-        _Safe(dataset),
-        batch_sampler=refs,  # type: ignore[arg-type]  # a Refs is handed on whole
-        collate_fn=_as_it_is,  # __getitems__ made the batch
-        num_workers=workers,
-        prefetch_factor=prefetch if workers else None,
-        pin_memory=pin_memory,
-        worker_init_fn=spare_worker,
-        generator=torch.Generator(),  # or torch draws workers' seeds from the program's own state
-    )
-    try:
-        for found in loader:
-            if isinstance(found, PolymodalError):
-                raise found
-            yield found
-    except (RuntimeError, OSError) as error:
-        raise worker_failure(error) or error from error
-
-
-def worker_failure(error: BaseException) -> DataError | None:
-    """Return what to say of an error of torch's about a data worker, None for any other.
-
-    It is raised wherever the training process happens to be when a worker dies.
-    """
-    text = str(error)
-    if "Too many open files" in text or "items of ancdata" in text:
-        return too_many_files()
-    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
-        return DataError(
-            f"a data worker died ({' '.join(text.split())}): often for lack of memory; lower "
-            "data.workers, data.prefetch or data.batch_size"
-        )
-    return None
 
 
 def in_order(sizes: Sequence[int], batch_size: int) -> Iterator[Refs]:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_batches
+from polymodal.data.loader import PackedDataset, in_order
+from polymodal.data.reading import StreamReading
 from polymodal.data.sampling import Refs
 from polymodal.data.splits import SplitSource
+from polymodal.data.workers import load_batches
 from polymodal.ground.errors import (
     DataError,
     PolymodalError,

@@ -7,41 +7,34 @@ before any data is read.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypeVar
-
-import torch
+from typing import Any, TypeVar, cast
 
 from polymodal.config.checks import check_training, words
 from polymodal.config.shape import Config, Slot
 from polymodal.data.dealing import Hand
-from polymodal.data.loader import StreamReading
+from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import DataError, PluginError, nearest
+from polymodal.ground.errors import DataError, nearest
 from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.encoder import Encoder, Fusion
 from polymodal.interfaces.evaluation import Evaluation
 from polymodal.interfaces.method import Method, Tracker
 from polymodal.interfaces.objective import Comparison, Objective
-from polymodal.interfaces.parts import PARTS
 from polymodal.interfaces.source import Source
 from polymodal.interfaces.tokenizer import Reader, Tokenizer
 from polymodal.model.freezing import freeze
 from polymodal.model.model import PretrainingModel, stream_info
-from polymodal.packed.noise import hash_words
 from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins, installed
-from polymodal.plugins.options import blamed, check_options, convert
-from polymodal.plugins.origin import Origin, Problem, one_line
-from polymodal.plugins.signature import read_signature
+from polymodal.plugins.options import check_options
+from polymodal.plugins.origin import Origin
+from polymodal.runs.constructing import Constructor
 from polymodal.runs.initializing import initialize
 
 Part = TypeVar("Part")
 # A training's parts, by the properties that build them.
 _PARTS = ("_tokenizers", "_readers", "_sources", "_encoders", "_modules", "_objectives",
           "_methods", "_evaluations", "_trackers")  # fmt: skip
-# What a constructor may raise of options it can't take: whatever the libraries it calls do, torch
-# and those that read a file (a tokenizer's JSON, a zip) included.
-_REFUSALS = (Exception,)
 # Where the weights of a config's section stand in a model.
 _STATE = {"modules": "shared", "objectives": "objectives"}
 
@@ -75,61 +68,21 @@ class Builder:
         self.config = config
         self.origin = origin or Origin()
         self.plugins = (plugins or installed()).without(config.plugins.block)
-        self._problems: list[Problem] = []
-        self._cause: Exception | None = None  # of the last problem, for --debug
+        self._made = Constructor(self.plugins, self.origin, seed=config.seed)
 
     def _construct(self, where: str, kind: str, slot: Slot, base: type[Part]) -> Part | None:
         """Build one component, or note why it can't be.
 
         What depends on a part that could not be built is left out: it would only repeat that.
         """
-        try:
-            component = self.plugins.find(slot.use, kind)
-            cls = component.load()
-            if not issubclass(cls, base):
-                raise PluginError(f"{slot.use}: {component.target} is no {base.__name__}")
-            signature = read_signature(component.target)
-        except (PluginError, ImportError) as error:
-            self._note(f"{where}.use", error)
-            return None
-        if not self._ready(where, slot, signature.from_run):
-            return None
-        try:
-            given = {name: self._offer(where, name) for name in signature.from_run}
-        except (ValueError, DataError) as error:
-            self._note(where, error)
-            return None
-        options = {}
-        for name, value in slot.options.items():
-            option = signature.options.get(name)
-            if option is not None and option.part is not None and value is not None:
-                held = Slot.model_validate(value)
-                options[name] = self._construct(
-                    f"{where}.{name}", option.part, held, PARTS[option.part]
-                )
-                if options[name] is None:
-                    return None
-            else:
-                options[name] = value if option is None else convert(option.annotation, value)
-        # Weights depend on the seed and the part's own name, not on what else the config holds.
-        with torch.random.fork_rng(devices=[]):
-            own = where if kind in PARTS else where.rpartition(".")[2]
-            torch.manual_seed(hash_words(self.config.seed, kind, own))
-            try:
-                return cls(**given, **options)
-            except _REFUSALS as error:
-                about = blamed(signature, slot.options, str(error))
-                place = f"{where}.{about}" if about else where
-                self._note(place, error, before=f"{slot.use}: ")
-                return None
+        made = self._made.construct(where, kind, slot, base, ready=self._ready, offer=self._offer)
+        return cast(Part | None, made)
 
     def _note(self, where: str, error: Exception, *, before: str = "") -> None:
-        self._problems.append((where, before + one_line(error)))
-        self._cause = error
+        self._made.note(where, error, before=before)
 
     def _raise(self) -> None:
-        if self._problems:
-            raise self.origin.error(self._problems) from self._cause
+        self._made.raise_noted()
 
     def _ready(self, where: str, slot: Slot, asked: Sequence[str]) -> bool:
         """Whether all is there that a component asks the run for."""
@@ -325,21 +278,21 @@ class Builder:
                 if used not in config.modules:
                     hint = nearest(used, config.modules)
                     text = f"no module is called {used!r} under 'modules'.{hint}"
-                    self._problems.append((_place(where, slot, used), text))
+                    self._made.problems.append((_place(where, slot, used), text))
             key = "data.batch_size" if slot.batch_size is None else f"{where}.batch_size"
             if not objective.separable and (slot.batch_size or config.data.batch_size) == 1:
                 text = (
                     f"is 1, but {slot.use} compares the samples of a batch with each other and "
                     "would learn nothing; set it to 2 or more"
                 )
-                self._problems.append((key, text))
+                self._made.problems.append((key, text))
             whole = not objective.separable and not isinstance(objective, Comparison)
             if whole and config.trainer.accumulate > 1:
                 text = (
                     f"{slot.use} compares the samples of a batch with each other, so a batch "
                     f"can't be cut into {config.trainer.accumulate} parts; set accumulate to 1"
                 )
-                self._problems.append(("trainer.accumulate", text))
+                self._made.problems.append(("trainer.accumulate", text))
         return objectives
 
     @cached_property
@@ -366,7 +319,7 @@ class Builder:
         """
         for part in _PARTS:
             getattr(self, part)  # builds it, and notes why it can't be
-        self._problems += check_training(self.config)
+        self._made.problems += check_training(self.config)
         self._raise()
         self.check_fields(read=False)
 
@@ -388,7 +341,7 @@ class Builder:
                 continue
             try:
                 mistakes = source.mistakes()
-                self._problems += [(f"{where}.{path}", text) for path, text in mistakes]
+                self._made.problems += [(f"{where}.{path}", text) for path, text in mistakes]
                 fields[name] = None if mistakes else source.fields()
             except DataError as error:
                 self._note(where, error)
@@ -404,19 +357,19 @@ class Builder:
         for name, stream in config.streams.items():
             where = f"streams.{name}.field" if stream.field else f"streams.{name}"
             if fields and (text := refuse(stream.field or name, fields)):
-                self._problems.append((where, text))
+                self._made.problems.append((where, text))
         for name, objective in self._objectives.items():
             for field in objective.fields():
                 if text := refuse(field, fields):
                     place = _place(f"objectives.{name}", config.objectives[name], field)
-                    self._problems.append((place, text))
+                    self._made.problems.append((place, text))
         for where, (kind, slot) in config.slots().items():
             component = self.plugins.find(slot.use, kind)
             named: list[str] = []
             check_options(component, slot.options, {"source": named.append})
             in_these = partial(refuse, sources=named or list(fields))
             found = check_options(component, slot.options, {"field": in_these})
-            self._problems += [(f"{where}.{option}", text) for option, text in found]
+            self._made.problems += [(f"{where}.{option}", text) for option, text in found]
         self._raise()
 
     def model(self) -> PretrainingModel:

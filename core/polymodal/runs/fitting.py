@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from polymodal.data.loader import StreamReading
+from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import DataError, PolymodalError, UnreadableError, foreign
 from polymodal.runs.build import Builder

@@ -4,7 +4,6 @@ Looked for once a run has failed, by making its step again.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from polymodal.data.sampling import Refs
 from polymodal.ground.device import seed_generators
@@ -12,13 +11,11 @@ from polymodal.ground.distributed import rank, world_size
 from polymodal.ground.errors import DataError, PolymodalError
 from polymodal.packed.noise import hash_words
 from polymodal.training.checkpoint import checkpoints
-
-if TYPE_CHECKING:
-    from polymodal.training.train import Training
+from polymodal.training.underway import Underway
 
 
 def not_finite(
-    training: "Training", what: str, names: Sequence[str], number: int, refs: Refs
+    training: Underway, what: str, names: Sequence[str], number: int, refs: Refs
 ) -> PolymodalError:
     """Return the error that ends a run.
 
@@ -49,7 +46,7 @@ def not_finite(
     )
 
 
-def astray(training: "Training", number: int, refs: Refs) -> list[str]:
+def astray(training: Underway, number: int, refs: Refs) -> list[str]:
     """Return the objectives of a step whose gradient is no number, by making it again.
 
     All of the step's where that shows none, and with several ranks.
@@ -64,7 +61,7 @@ def astray(training: "Training", number: int, refs: Refs) -> list[str]:
     return optimization.astray(steps, names, number=number, total=training.total) or names
 
 
-def placed(training: "Training", error: DataError, number: int, refs: Refs) -> DataError:
+def placed(training: Underway, error: DataError, number: int, refs: Refs) -> DataError:
     """Return an error of an objective with the row it is about, found by trying each alone."""
     arguments = {"number": number, "total": training.total, "seed": training.config.seed}
     for place in range(len(refs)) if world_size() == 1 else ():

@@ -7,8 +7,9 @@ import torch
 
 from polymodal.config.shape import Config
 from polymodal.data.grouping import Grouped
-from polymodal.data.loader import PackedDataset, load_batches, token_counts
+from polymodal.data.loader import PackedDataset, token_counts
 from polymodal.data.sampling import Draws, Mixture, Refs, batches
+from polymodal.data.workers import load_batches
 from polymodal.ground.distributed import rank, world_size
 from polymodal.packed.batch import Batch
 

@@ -1,19 +1,17 @@
 """What a run says beside its lines of metrics: how it begins, and what its evaluations score."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polymodal.ground.distributed import rank
 from polymodal.ground.errors import DataError, foreign
 from polymodal.interfaces.evaluation import Score
 from polymodal.model.probing import run_evaluations
 from polymodal.runs.run import score_rows
-
-if TYPE_CHECKING:
-    from polymodal.training.train import Training
+from polymodal.training.underway import Underway
 
 
-def say_at_start(training: "Training") -> None:
+def say_at_start(training: Underway) -> None:
     """Say what the run begins with: shares of the data, and what is odd about it."""
     for text in [*training.told, *training.changed]:
         training.warn(text)
@@ -35,7 +33,7 @@ def say_at_start(training: "Training") -> None:
                 )
 
 
-def untrained_scores(training: "Training") -> dict[str, list[Score]] | None:
+def untrained_scores(training: Underway) -> dict[str, list[Score]] | None:
     """Return the scores of the model before its first step, measured once a run."""
     if not training.evaluations or not training.config.trainer.evaluate_untrained:
         return None
@@ -60,7 +58,7 @@ def untrained_scores(training: "Training") -> dict[str, list[Score]] | None:
 
 
 def write_scores(
-    training: "Training",
+    training: Underway,
     scores: Mapping[str, list[Score]],
     untrained: Mapping[str, list[Score]] | None,
 ) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from polymodal.config.references import with_references
 from polymodal.config.shape import Config
-from polymodal.data.loader import PackedDataset, worker_failure
+from polymodal.data.loader import PackedDataset
 from polymodal.data.sampling import Mixture, Refs
+from polymodal.data.workers import worker_failure
 from polymodal.ground.device import choose_device, seed_generators
 from polymodal.ground.distributed import (
     any_over_ranks,

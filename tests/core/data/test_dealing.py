@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 from polymodal import View, load
 from polymodal.config.reading import check_config
 from polymodal.data.dealing import Hand, deal
-from polymodal.data.loader import PackedDataset, StreamReading, in_order
+from polymodal.data.loader import PackedDataset, in_order
+from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import ConfigError
 from polymodal.interfaces.step import Step

@@ -9,16 +9,11 @@ import torch
 
 from polymodal import DataError, Tokenizer, UnreadableError, View
 from polymodal.data.dealing import Hand
-from polymodal.data.loader import (
-    PackedDataset,
-    StreamReading,
-    in_order,
-    load_batches,
-    token_counts,
-    worker_failure,
-)
+from polymodal.data.loader import PackedDataset, in_order, token_counts
+from polymodal.data.reading import StreamReading
 from polymodal.data.sampling import Mixture, batches
 from polymodal.data.splits import SplitSource
+from polymodal.data.workers import load_batches, worker_failure
 
 
 @pytest.fixture

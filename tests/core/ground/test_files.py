@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from polymodal.data.loader import StreamReading
+from polymodal.data.reading import StreamReading
 from polymodal.ground.errors import UnreadableError
 from polymodal.ground.files import bytes_or_path, confine, fingerprint_files
 from polymodal.interfaces.tokenizer import Reader, Tokenizer

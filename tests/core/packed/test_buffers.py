@@ -3,8 +3,10 @@ import pickle
 import pytest
 import torch
 
-from polymodal.data.loader import PackedDataset, StreamReading, in_order, load_batches
+from polymodal.data.loader import PackedDataset, in_order
+from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
+from polymodal.data.workers import load_batches
 from polymodal.packed.batch import Batch, Skipped
 from polymodal.packed.buffers import apart, moved, side_by_side
 from polymodal.packed.layout import Layout

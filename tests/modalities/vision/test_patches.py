@@ -265,7 +265,8 @@ def test_shrunk_images_make_the_tokens_of_whole_ones(on_device, augment):
 def test_a_batch_of_photos_takes_the_memory_of_one_beside_its_own():
     import tracemalloc
 
-    from polymodal.data.loader import PackedDataset, StreamReading
+    from polymodal.data.loader import PackedDataset
+    from polymodal.data.reading import StreamReading
     from polymodal.data.sampling import Refs
     from polymodal.data.splits import SplitSource
 

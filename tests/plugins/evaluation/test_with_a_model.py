@@ -20,7 +20,7 @@ from polymodal import (
     TokenSpec,
 )
 from polymodal.config.shape import SplitConfig
-from polymodal.data.loader import StreamReading
+from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.model.probing import ModelProbe, run_evaluations
 from polymodal_evaluation.knn import NearestNeighbors
