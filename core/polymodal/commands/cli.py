@@ -126,7 +126,8 @@ def evaluate(
     from polymodal.ground.device import choose_device
     from polymodal.interfaces.evaluation import Score
     from polymodal.model.probing import run_evaluations
-    from polymodal.runs.run import RunDirectory, load, score_rows
+    from polymodal.runs.directory import RunDirectory
+    from polymodal.runs.run import load, score_rows
 
     loaded = load(run, device=str(choose_device(device)))
     scores, failed = run_evaluations(loaded.builder.evaluations(), loaded.probe())
@@ -191,7 +192,7 @@ def ledger(run: RunPath, as_json: AsJson = False) -> None:
     """Show what each part of a step cost, of a run trained with trainer.ledger_every."""
     from polymodal.commands.tables import ledger_tables
     from polymodal.model.ledger import summarize
-    from polymodal.runs.run import RunDirectory
+    from polymodal.runs.directory import RunDirectory
 
     directory = RunDirectory(run)
     records = directory.lines("ledger.jsonl")

@@ -27,7 +27,8 @@ from polymodal.config.shape import Config
 from polymodal.ground.durable import write_text
 from polymodal.ground.errors import ConfigError, DataError, nearest
 from polymodal.plugins.origin import Origin, load_yaml
-from polymodal.runs.run import RunDirectory, read_run_config
+from polymodal.runs.directory import RunDirectory
+from polymodal.runs.run import read_run_config
 
 
 @dataclass(frozen=True)

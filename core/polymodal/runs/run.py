@@ -1,14 +1,4 @@
-"""A run: a directory with everything one training left behind.
-
-config.yaml        the config, resolved but for ${oc.env:...}, whose values may be secrets
-data.json          rows and fingerprints of the data sources, to see on --resume that they changed
-metrics.jsonl      a line each trainer.log_every steps
-evaluation.json    scores, with chance and the same model untrained
-scores.jsonl       a line each time they were taken, to see when each task was at its best
-skipped.jsonl      records that could not be used, and why
-checkpoints/       to go on from
-model/             to use: weights, config, tokenizers, plugins and their versions
-"""
+"""A run that is there: its model, saved and loaded, with all that it needs."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file, save_model
 
 from polymodal.config.reading import check_config
-from polymodal.config.references import with_environment, with_references
+from polymodal.config.references import with_environment
 from polymodal.config.shape import Config, TrainedSlot
 from polymodal.ground.device import choose_device
 from polymodal.ground.distributed import rank, whole_weights
 from polymodal.ground.durable import beside, checksum, damage_of, put_in_place, write_text, writing
 from polymodal.ground.errors import ConfigError, DataError, PluginError, foreign, nearest
-from polymodal.ground.locking import Lock
 from polymodal.interfaces.evaluation import Score
 from polymodal.interfaces.tokenizer import Tokenizer
 from polymodal.model.model import PretrainingModel
@@ -38,123 +26,7 @@ from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.origin import load_yaml
 from polymodal.plugins.signature import read_signature
 from polymodal.runs.build import Builder, Requirement
-
-
-class RunDirectory:
-    """The files of a run, by what they are for."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self._lock = Lock(self.path / ".lock")
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where checkpoints lie."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """Where the model lies."""
-        return self.path / "model"
-
-    @property
-    def holds_run(self) -> bool:
-        """Whether a run was ever started here."""
-        return (self.path / "config.yaml").exists()
-
-    def begin(self, config: Config, *, resume: bool = True) -> None:
-        """Create the directory, keep other processes out of it, and write the config.
-
-        Raises:
-            DataError: it can't be written to, holds something else, or is in use; unless `resume`,
-                it holds a run.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._require_ours()
-            if not self._lock.take():
-                raise DataError(
-                    f"{self.path} is in use: another process trains there. Wait for it, or choose "
-                    "another --out"
-                )
-        except (FileExistsError, NotADirectoryError) as error:
-            raise DataError(f"{self.path} is a file; choose another --out") from error
-        except OSError as error:
-            raise DataError(
-                f"{self.path} can't be written to: {error.strerror}; choose another --out"
-            ) from error
-        self._require_ours()
-        if self.holds_run and not resume:  # begun by another since we looked
-            raise self.taken()
-        write_text(self.path / "config.yaml", config_yaml(config))
-
-    def _require_ours(self) -> None:
-        left = {beside(self.path / "config.yaml"), self._lock.path}  # by a kill
-        if not self.holds_run and set(self.path.iterdir()) - left:
-            raise DataError(f"{self.path} is not empty and holds no run; choose another --out")
-
-    def taken(self) -> DataError:
-        """Return what to say where a run is and none may be."""
-        return DataError(
-            f"{self.path} holds another run; pass --resume to go on with it, or choose another "
-            "--out"
-        )
-
-    def release(self) -> None:
-        """Let other processes in."""
-        self._lock.release()
-
-    def append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Add lines to a JSONL file."""
-        with open(self.path / name, "a", encoding="utf-8") as file:
-            for line in lines:
-                file.write(json.dumps(line) + "\n")
-
-    def lines(self, name: str) -> list[dict[str, Any]]:
-        """Return the whole lines of a JSONL file; one cut short by a kill is left out."""
-        path = self.path / name
-        found = []
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        for line in text.split("\n"):
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                found.append(value)
-        return found
-
-    def cut(self, name: str, step: int) -> None:
-        """Drop lines of a JSONL file written after a step: the run goes on from there."""
-        kept = [line for line in self.lines(name) if line.get("step", 0) <= step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        if (self.path / name).exists():
-            write_text(self.path / name, text)
-
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file, whole or not at all."""
-        write_text(self.path / name, json.dumps(value, indent=2) + "\n")
-
-    def read_json(self, name: str) -> Any:
-        """Return the content of a JSON file, None without one.
-
-        Raises:
-            DataError: it is damaged.
-        """
-        path = self.path / name
-        return _read_json(path) if path.exists() else None
-
-
-def _read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
-
-    Raises:
-        DataError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {foreign(error)}") from error
+from polymodal.runs.directory import config_values, config_yaml, read_json
 
 
 def _read_values(path: Path) -> dict[str, Any]:
@@ -170,21 +42,6 @@ def _read_values(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not isinstance(values.get("streams"), dict):
         raise DataError(f"{path} is damaged: it holds no config of a run")
     return with_environment(values)
-
-
-def config_values(config: Config) -> dict[str, Any]:
-    """Return a config as plain values, its defaults written out."""
-    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
-    return values
-
-
-def config_yaml(config: Config) -> str:
-    """Return a config as YAML, its defaults written out.
-
-    What came from the environment stands there as `${oc.env:NAME}`: it may be a secret.
-    """
-    values = with_references(config_values(config), config)
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def save_run_model(
@@ -210,7 +67,7 @@ def save_run_model(
             save_file(weights, beside(file))
         # A kill may come between the two: the sum of what was there before is kept, too.
         known = directory / "checksums.json"
-        before = _read_json(known) if known.exists() else {}
+        before = read_json(known) if known.exists() else {}
         sums = [checksum(beside(file)), *before.get(file.name, [])[:1]]
         write_text(known, json.dumps({file.name: sums}, indent=2) + "\n")
         put_in_place(file)
@@ -443,7 +300,7 @@ def _require(directory: Path, values: Mapping[str, Any], plugins: Plugins) -> No
         PluginError: one line a missing plugin.
     """
     file = directory / "requirements.json"
-    recorded = _read_json(file) if file.exists() else []
+    recorded = read_json(file) if file.exists() else []
     missing = _plugins_of(values) - set(plugins.names())
     try:
         needed = [Requirement(**item) for item in recorded if item["plugin"] in missing]

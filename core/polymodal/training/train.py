@@ -36,9 +36,9 @@ from polymodal.packed.noise import hash_words
 from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.origin import Origin
 from polymodal.runs.build import Builder, fields_of, groups_of
+from polymodal.runs.directory import RunDirectory
 from polymodal.runs.fitting import fit_tokenizers
 from polymodal.runs.run import (
-    RunDirectory,
     has_tokenizers,
     load_tokenizers,
     read_run_config,

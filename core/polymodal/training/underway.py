@@ -15,7 +15,7 @@ from polymodal.model.model import PretrainingModel
 from polymodal.model.probing import ModelProbe
 from polymodal.packed.batch import Batch
 from polymodal.runs.build import Builder
-from polymodal.runs.run import RunDirectory
+from polymodal.runs.directory import RunDirectory
 from polymodal.training.optimization import Optimization
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from polymodal.config.reading import check_config, read_config
 from polymodal.config.references import with_environment
-from polymodal.runs.run import config_yaml
+from polymodal.runs.directory import config_yaml
 
 TEXT = """\
 streams:

@@ -18,7 +18,7 @@ from polymodal import (
 from polymodal.config.reading import check_config
 from polymodal.ground.errors import ConfigError
 from polymodal.plugins.discovery import Plugins
-from polymodal.runs.run import RunDirectory
+from polymodal.runs.directory import RunDirectory
 from polymodal.training.train import Training
 
 

@@ -257,13 +257,13 @@ def test_names_that_are_not_utf_8_stay_apart(tmp_path):
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "grows.fa.gz"
     path.write_bytes(gzip.compress(b">a\n" + b"A" * 20_000))
-    monkeypatch.setattr("polymodal.unpacking.FREE", 20_002)
+    monkeypatch.setattr("polymodal.ground.unpacking.FREE", 20_002)
     for most in (10**6, 100):
         with pytest.raises(DataError, match="unpacks to more than 100 times its"):
             len(Fasta(files=[str(path)], in_memory=most, index_folder=str(tmp_path)))
     with pytest.raises(UnreadableError, match="unpacks to more"):
         SequenceReader()(path)
-    monkeypatch.setattr("polymodal.unpacking.FREE", 20_003)
+    monkeypatch.setattr("polymodal.ground.unpacking.FREE", 20_003)
     assert len(SequenceReader()(path)) == 20_000
 
 

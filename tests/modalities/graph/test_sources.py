@@ -143,10 +143,10 @@ def test_a_packed_table_is_read_as_far_as_it_grows_like_one(tmp_path, monkeypatc
     path = tmp_path / "e.csv.gz"
     path.write_bytes(gzip.compress(b"source,target\n" + b"a,b\n" * 5000))
     assert EdgeListSource(str(path)).row(0)["graph"].edges.shape == (2, 5000)
-    monkeypatch.setattr("polymodal.unpacking.FREE", 20_013)
+    monkeypatch.setattr("polymodal.ground.unpacking.FREE", 20_013)
     with pytest.raises(DataError, match=r"e\.csv\.gz unpacks to more than 100 times"):
         EdgeListSource(str(path)).row(0)
-    monkeypatch.setattr("polymodal.unpacking.FREE", 20_014)
+    monkeypatch.setattr("polymodal.ground.unpacking.FREE", 20_014)
     assert len(EdgeListSource(str(path)).row(0)["graph"].nodes) == 2
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match="packed whole"):
