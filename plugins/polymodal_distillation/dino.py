@@ -1,6 +1,7 @@
 """DINO: self-distillation without labels (Caron et al., 2021)."""
 
 from collections.abc import Mapping
+from typing import Unpack
 
 import torch
 
@@ -16,11 +17,13 @@ from polymodal import (
     Teacher,
     Tokens,
     View,
+    filled,
 )
 from polymodal_distillation.crops import Crops, by_view
 from polymodal_distillation.heads import Heads
 from polymodal_distillation.losses import entropy, view_loss
-from polymodal_distillation.teaching import Plan
+from polymodal_distillation.options import SelfDistillation
+from polymodal_distillation.teaching import heads_of, plan_of
 
 
 class DINO(Objective):
@@ -38,17 +41,6 @@ class DINO(Objective):
         local: a stream of small crops, of the same field and encoder, that the student alone sees.
         local_crops: how many of them a sample; none without `local`.
         outputs: of the head.
-        hidden: width of the head's hidden layers.
-        bottleneck: width before the head's last layer.
-        student_temperature: of the student's softmax.
-        teacher_temperature: of the teacher's, from and to.
-        warmup: share of the run over which it goes from the first to the second.
-        momentum: of the teacher at the start; it grows to 1 by a cosine.
-        centre_momentum: share of the old centre that is kept in each step.
-        freeze_last: share of the run in which the head's last layer stays as it was drawn.
-        norm: whether the head's hidden layers have batch norms, as the paper's code has for
-            convolutional networks. In short runs on little data they keep vectors apart that
-            otherwise all end in one place. Batches must not be cut into micro-batches then.
 
     Raises:
         ValueError: an unknown stream, a number out of range, or small crops with an encoder of
@@ -63,28 +55,14 @@ class DINO(Objective):
         local: StreamName | None = None,
         local_crops: int = 8,
         outputs: int = 65536,
-        hidden: int = 2048,
-        bottleneck: int = 256,
-        student_temperature: float = 0.1,
-        teacher_temperature: tuple[float, float] = (0.04, 0.04),
-        warmup: float = 0.3,
-        momentum: float = 0.996,
-        centre_momentum: float = 0.9,
-        freeze_last: float = 0.01,
-        norm: bool = False,
+        **options: Unpack[SelfDistillation],
     ):
         super().__init__()
-        self.separable = not norm
+        found = filled(SelfDistillation, options)
+        self.separable = not found["norm"]
         self.crops = Crops.of(info, stream, local, local_crops)
-        self.plan = Plan(student_temperature, teacher_temperature, warmup, momentum, freeze_last)
-        self.heads = Heads(
-            info[stream].width,
-            outputs=outputs,
-            hidden=hidden,
-            bottleneck=bottleneck,
-            centre_momentum=centre_momentum,
-            norm=norm,
-        )
+        self.plan = plan_of(found, found["teacher_temperature"])
+        self.heads = Heads(info[stream].width, outputs=outputs, **heads_of(found))
 
     def attach(self, model: Model) -> None:
         """Take a slow copy of the encoder."""

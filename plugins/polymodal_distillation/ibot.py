@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 import torch
 from jaxtyping import Bool
@@ -24,12 +24,14 @@ from polymodal import (
     Teacher,
     Tokens,
     View,
+    filled,
     segment_mean,
 )
 from polymodal_distillation.crops import Crops, by_view
 from polymodal_distillation.heads import Heads
 from polymodal_distillation.losses import entropy, patch_loss, view_loss
-from polymodal_distillation.teaching import Plan
+from polymodal_distillation.options import SelfDistillation
+from polymodal_distillation.teaching import heads_of, plan_of
 from polymodal_hiding import Blocks
 from polymodal_masking import at
 from polymodal_replacing import replaced
@@ -65,17 +67,7 @@ class IBOT(Objective):
         patch_weight: of the patches' loss; that between views has 1.
         outputs: of the head of views.
         patch_outputs: of the head of patches.
-        hidden: width of both heads' hidden layers.
-        bottleneck: width before their last layers.
-        student_temperature: of the student's softmax.
-        teacher_temperature: of the teacher's, from and to, for views.
-        patch_temperature: the same for patches.
-        warmup: share of the run over which they go from the first to the second.
-        momentum: of the teacher at the start; it grows to 1 by a cosine.
-        centre_momentum: share of the old centres that is kept in each step.
-        freeze_last: share of the run in which the heads' last layers stay as they were drawn.
-        norm: whether the heads' hidden layers have batch norms. Batches must not be cut into
-            micro-batches then.
+        patch_temperature: of the teacher's softmax for patches, from and to.
 
     Raises:
         ValueError: an unknown stream or one without values, a number out of range, or small crops
@@ -94,19 +86,12 @@ class IBOT(Objective):
         patch_weight: float = 1.0,
         outputs: int = 8192,
         patch_outputs: int = 8192,
-        hidden: int = 2048,
-        bottleneck: int = 256,
-        student_temperature: float = 0.1,
-        teacher_temperature: tuple[float, float] = (0.04, 0.04),
         patch_temperature: tuple[float, float] = (0.04, 0.07),
-        warmup: float = 0.3,
-        momentum: float = 0.996,
-        centre_momentum: float = 0.9,
-        freeze_last: float = 0.01,
-        norm: bool = False,
+        **options: Unpack[SelfDistillation],
     ):
         super().__init__()
-        self.separable = not norm
+        found = filled(SelfDistillation, options)
+        self.separable = not found["norm"]
         self.crops = Crops.of(info, stream, local, local_crops)
         Need(values=True).check(info, stream)
         spec = info[stream].spec
@@ -118,19 +103,11 @@ class IBOT(Objective):
         self.hide.bind(info[stream])
         self.masked_share = masked_share
         self.patch_weight = patch_weight
-        self.plan = Plan(student_temperature, teacher_temperature, warmup, momentum, freeze_last)
-        self.patch_plan = Plan(
-            student_temperature, patch_temperature, warmup, momentum, freeze_last
-        )
-        head: dict[str, Any] = {
-            "hidden": hidden,
-            "bottleneck": bottleneck,
-            "centre_momentum": centre_momentum,
-            "norm": norm,
-        }
+        self.plan = plan_of(found, found["teacher_temperature"])
+        self.patch_plan = plan_of(found, patch_temperature)
         width = info[stream].width
-        self.heads = Heads(width, outputs=outputs, **head)
-        self.patch_heads = Heads(width, outputs=patch_outputs, **head)
+        self.heads = Heads(width, outputs=outputs, **heads_of(found))
+        self.patch_heads = Heads(width, outputs=patch_outputs, **heads_of(found))
         self.mask = nn.Parameter(torch.randn(spec.features) * 0.02)
 
     def attach(self, model: Model) -> None:

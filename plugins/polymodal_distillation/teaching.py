@@ -1,8 +1,10 @@
 """What changes in the course of self-distillation, and the checks of its numbers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from polymodal import Step, cosine
+from polymodal_distillation.options import SelfDistillation
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,20 @@ class Plan:
     def momentum_at(self, step: Step) -> float:
         """Return the teacher's momentum: it grows to 1 by a cosine."""
         return cosine(self.momentum, 1.0, step.progress)
+
+
+def plan_of(options: SelfDistillation, temperature: tuple[float, float]) -> Plan:
+    """Return the schedule that these options say, with the teacher's temperature from and to."""
+    return Plan(
+        options["student_temperature"],
+        temperature,
+        options["warmup"],
+        options["momentum"],
+        options["freeze_last"],
+    )
+
+
+def heads_of(options: SelfDistillation) -> dict[str, Any]:
+    """Return what these options say of `Heads`."""
+    names = ("hidden", "bottleneck", "centre_momentum", "norm")
+    return {name: value for name, value in options.items() if name in names}

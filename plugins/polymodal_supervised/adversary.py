@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,16 @@ from polymodal import (
     Loss,
     Model,
     Need,
-    ObjectiveName,
     Phase,
     Phased,
     Pooler,
     Step,
     StreamInfo,
     StreamName,
+    filled,
 )
 from polymodal_contrastive import BatchNorm
-from polymodal_supervised.concept import ConceptReader, scored
+from polymodal_supervised.concept import ConceptOptions, ConceptReader, scored
 from polymodal_supervised.labels import head
 from polymodal_supervised.reversal import gradient_reversal, ramp
 
@@ -70,12 +70,6 @@ class Adversary(Phased):
         stream: whose vectors.
         label: field that holds a class of the sample; with `words` a list of them, one a word.
         classes: their names, or how many: then they are numbered as they come.
-        words: predict the class of each word, from each of its tokens.
-        present: in place of classes: labels that carry the concept, against all others.
-        ignore: labels that cost nothing.
-        masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
-            unless given.
-        only_hidden: of words, predict those of hidden tokens alone.
         pool: the sample's vector that the adversary sees; the encoder's own unless given. Whoever
             reads single tokens later may find there what a mean hides: `pooling.attention` looks.
         preset: "official" or "strong", from which the options below are taken unless given.
@@ -102,11 +96,6 @@ class Adversary(Phased):
         stream: StreamName,
         label: FieldName,
         classes: list[str] | int | None = None,
-        words: bool = False,
-        present: list[str] | None = None,
-        ignore: list[str] | None = None,
-        masked: ObjectiveName | None = None,
-        only_hidden: bool = False,
         pool: Pooler | None = None,
         preset: Literal["official", "strong"] = "official",
         alpha: float | None = None,
@@ -116,6 +105,7 @@ class Adversary(Phased):
         standardize: bool | None = None,
         push: Push | None = None,
         alpha_ramp: bool = False,
+        **concept: Unpack[ConceptOptions],
     ):
         super().__init__()
         self.reader = ConceptReader(
@@ -123,12 +113,8 @@ class Adversary(Phased):
             stream=stream,
             label=label,
             classes=classes,
-            words=words,
-            present=present,
-            ignore=ignore,
-            masked=masked,
-            only_hidden=only_hidden,
             pool=pool,
+            **filled(ConceptOptions, concept),
         )
         game = PRESETS[preset]
         given = {

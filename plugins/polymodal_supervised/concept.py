@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polymodal import (
+    Default,
     Encoded,
     FieldName,
     FromRun,
@@ -23,6 +24,7 @@ from polymodal import (
     StreamInfo,
     StreamName,
     class_name,
+    filled,
 )
 from polymodal_hiding import word_numbers
 from polymodal_masking import Masked, MaskedTokens, at
@@ -37,6 +39,25 @@ class Found:
     encoded: Encoded
     index: Int[Tensor, " row"]  # of tokens, or of samples
     target: Int[Tensor, " row"]
+
+
+class ConceptOptions(TypedDict, total=False):
+    """Whose classes are predicted, of what, and seen in which copy of the stream.
+
+    Args:
+        words: predict the class of each word, from each of its tokens.
+        present: in place of classes: labels that carry the concept, against all others.
+        ignore: labels that cost nothing.
+        masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
+            unless given.
+        only_hidden: of words, predict those of hidden tokens alone.
+    """
+
+    words: Annotated[bool, Default(False)]
+    present: Annotated[list[str] | None, Default(None)]
+    ignore: Annotated[list[str] | None, Default(None)]
+    masked: Annotated[ObjectiveName | None, Default(None)]
+    only_hidden: Annotated[bool, Default(False)]
 
 
 class ConceptReader(nn.Module):
@@ -198,12 +219,6 @@ class Concept(Objective):
         stream: whose vectors.
         label: field that holds a class of the sample; with `words` a list of them, one a word.
         classes: their names, or how many: then they are numbered as they come.
-        words: predict the class of each word, from each of its tokens.
-        present: in place of classes: labels that carry the concept, against all others.
-        ignore: labels that cost nothing.
-        masked: objective `masking.tokens` whose copy of the stream is read; the stream as it is
-            unless given.
-        only_hidden: of words, predict those of hidden tokens alone.
         pool: a sample's vector; the encoder's own pooled vector unless given.
         hidden: width of a hidden layer; a linear head unless given.
 
@@ -219,13 +234,9 @@ class Concept(Objective):
         stream: StreamName,
         label: FieldName,
         classes: list[str] | int | None = None,
-        words: bool = False,
-        present: list[str] | None = None,
-        ignore: list[str] | None = None,
-        masked: ObjectiveName | None = None,
-        only_hidden: bool = False,
         pool: Pooler | None = None,
         hidden: int | None = None,
+        **concept: Unpack[ConceptOptions],
     ):
         super().__init__()
         self.reader = ConceptReader(
@@ -233,12 +244,8 @@ class Concept(Objective):
             stream=stream,
             label=label,
             classes=classes,
-            words=words,
-            present=present,
-            ignore=ignore,
-            masked=masked,
-            only_hidden=only_hidden,
             pool=pool,
+            **filled(ConceptOptions, concept),
         )
         self.head = head(info[stream].width, self.reader.names.size, hidden=hidden, dropout=0.0)
 
