@@ -31,7 +31,9 @@ def noise(count, seed=0):
 
 def candidates(tokens, allowed):
     spec = TokenSpec(vocabulary=1)
-    return Candidates(None, "text", tokens, spec, allowed, lambda _: noise(tokens.layout.tokens), [])
+    return Candidates(
+        None, "text", tokens, spec, allowed, lambda _: noise(tokens.layout.tokens), []
+    )
 
 
 def test_counts_follow_the_rounding_asked_for():
