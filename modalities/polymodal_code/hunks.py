@@ -34,7 +34,8 @@ def parse_patch(patch: str, old_file: str = "", *, words: int = 200, headers: bo
     Args:
         patch: hunks with their headers, "@@ -a,b +c,d @@".
         old_file: the file before the change; without it there is nothing around the hunk.
-        words: separated by blanks, that are enough; a hunk of more is cut at its ends in turn.
+        words: separated by blanks, that are enough; a hunk of more is cut at its ends in turn. The
+            signs + and - of changed lines are none.
         headers: False for a patch that has lost them: every line is the hunk's, and where it stands
             in the old file is not known.
 

@@ -1,6 +1,7 @@
 """How likely each edge and feature is left out, by how central its nodes are (GCA).
 
-What hangs on important nodes is kept more often (Zhu et al., 2021; chances as in its code).
+What hangs on important nodes is kept more often (Zhu et al., 2021; chances as in its code, but for
+PageRank).
 """
 
 from typing import Literal
@@ -19,7 +20,8 @@ def centrality(
     """Return how central each node is: its degree, PageRank, or entry of the leading eigenvector.
 
     Degrees and eigenvectors take edges both ways, each once; PageRank (damping 0.85, 10 rounds from
-    ones) follows them.
+    ones) follows them. It teleports to every node alike, as the paper's formula says; in its code
+    a node keeps 0.15 of its own rank instead.
     """
     source, target = edges
     if kind == "pagerank":

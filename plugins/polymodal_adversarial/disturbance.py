@@ -48,7 +48,8 @@ def worst_direction(
     From d = start * noise, `updates` times: d becomes d + rate * g, scaled to length 1, where g is
     the gradient of `change` at d. Without a rate d becomes g alone, as in Miyato et al. (2018,
     section 3.3), and zero where that is zero. A row whose gradient is not finite, as half
-    precision may give, keeps its direction.
+    precision may give, keeps its direction. URLBERT's code divides by the length + 1e-6, which
+    shortens what it finds where gradients are small; here the length is 1 whatever their size.
     """
     direction = start * noise
     for _ in range(updates):

@@ -17,7 +17,7 @@ class Attended(Hiding):
     together, by the attention of its fusion; this is of one stream, by its own encoder.
 
     Args:
-        ratio: share of each segment's tokens.
+        ratio: share of each segment's tokens that may be hidden.
         blocks: whose attention, from 0; negative ones count from the last. All, in the paper.
         rounding: of the number hidden; "down" in the paper's code.
         at_least: hide so many tokens of every segment that has them.

@@ -15,7 +15,6 @@ from polymodal import (
     StreamInfo,
     by_score,
     check_ratio,
-    hidden_counts,
 )
 from polymodal_hiding.units import choose_units, tube_units
 
@@ -24,7 +23,7 @@ class Blocks(Hiding):
     """Hide rectangles of the last two position axes (BEiT, algorithm 1).
 
     Args:
-        ratio: share of each segment's tokens.
+        ratio: share of each segment's tokens that may be hidden.
         area: share of the places that a rectangle covers, drawn from this range.
         aspect: its height to width lies between this and its inverse.
         rounding: of the number hidden.
@@ -76,7 +75,7 @@ class Tubes(Hiding):
     """Hide the same places at all times: all position axes but the first (VideoMAE).
 
     Args:
-        ratio: share of each segment's tokens.
+        ratio: share of each segment's tokens that may be hidden.
         rounding: of the number hidden.
         at_least: hide so many tokens of every segment that has them.
 
@@ -97,13 +96,7 @@ class Tubes(Hiding):
     def choose(self, among: Candidates) -> Hidden:
         """Return what is hidden; waits for the device."""
         layout = among.tokens.layout
-        counts = hidden_counts(
-            layout.lengths,
-            self.ratio,
-            rounding=self.rounding,
-            at_least=self.at_least,
-            leave=among.leave,
-        )
+        counts = among.counts(self.ratio, rounding=self.rounding, at_least=self.at_least)
         choice = choose_units(
             among.noise("choice"), tube_units(layout), layout, counts, allowed=among.allowed
         )

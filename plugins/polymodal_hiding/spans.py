@@ -15,7 +15,7 @@ class Spans(Hiding):
     Joshi et al. (2020, section 3.1): lengths are geometric, cut at `longest`.
 
     Args:
-        ratio: share of each segment's tokens.
+        ratio: share of each segment's tokens that may be hidden.
         stop: chance that a span ends after each token.
         longest: at most so many tokens.
         at_least: hide so many tokens of every segment that has them.

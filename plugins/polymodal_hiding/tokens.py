@@ -21,7 +21,7 @@ class RandomTokens(Hiding):
     """Hide a share of each segment's tokens, each equally likely (BERT, MAE, SimMIM).
 
     Args:
-        ratio: share of the tokens.
+        ratio: share of those that may be hidden.
         rounding: of the number hidden: "nearest", "down" (CroCo) or "up" (MAE's code).
         at_least: hide so many tokens of every segment that has them.
 

@@ -1,17 +1,17 @@
 """Whole words."""
 
-from polymodal import Candidates, Hidden, Hiding, Need, check_ratio, hidden_counts
+from polymodal import Candidates, Hidden, Hiding, Need, check_ratio
 from polymodal_hiding.units import choose_units
 
 
 class WholeWords(Hiding):
-    """Hide whole words in random order until about a share of the tokens is hidden.
+    """Hide whole words in random order until about a share of the tokens that may be is hidden.
 
     Words are those of the channel "word". The word at the boundary is hidden if at least half of
     it still fits, and the first one always.
 
     Args:
-        ratio: share of each segment's tokens.
+        ratio: share of each segment's tokens that may be hidden.
         at_least: hide so many tokens of every segment that has them.
 
     Raises:
@@ -30,9 +30,7 @@ class WholeWords(Hiding):
     def choose(self, among: Candidates) -> Hidden:
         """Return what is hidden; waits for the device."""
         layout = among.tokens.layout
-        counts = hidden_counts(
-            layout.lengths, self.ratio, at_least=self.at_least, leave=among.leave
-        )
+        counts = among.counts(self.ratio, at_least=self.at_least)
         word = layout.channels.get("word", layout.segment)  # a batch without tokens may lack it
         choice = choose_units(among.noise("choice"), word, layout, counts, allowed=among.allowed)
         return Hidden(among.tokens, choice)

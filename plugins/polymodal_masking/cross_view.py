@@ -278,7 +278,8 @@ class CrossView(Objective):
 
     def _choose(self, step: Step, view: str, samples: list[int] | None) -> Choice:
         context = self.contexts[view]
-        return context.hidden(step, self.hide, samples, spec=self.specs[view], leave=1).choice
+        found = context.hidden(step, self.hide, samples, spec=self.specs[view], leave=1)
+        return found.settled().choice
 
     def count(self, step: Step) -> int:
         """Return how many tokens will be scored."""

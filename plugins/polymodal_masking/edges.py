@@ -70,21 +70,23 @@ class MaskedEdges(Objective):
 
     The encoder sees the graph without the hidden edges (both directions of one go together when
     `undirected`). For each hidden edge a random pair of nodes of the same graph is drawn; loops
-    are neither hidden nor drawn. Binary cross-entropy; every hidden edge and every pair drawn is
-    one count. The metric `auc` is the share of hidden edges that score above the pair drawn for
+    are neither hidden nor, with `true_negatives`, drawn. Binary cross-entropy; every hidden edge
+    and every pair drawn is one count, so that the loss is the mean of both parts, half the sum of
+    their means that S2GAE's code has. The metric `auc` is the share of hidden edges that score above the pair drawn for
     them. S2GAE (Tan et al., 2023) is `layers` of all blocks, half of the edges hidden, and pairs
-    drawn that may be edges.
+    drawn that may be edges or loops.
 
     Args:
         info: the streams.
         stream: whose edges are hidden.
         ratio: each edge's chance of being hidden.
         undirected: whether the two directions of an edge are one and are scored once.
-        score: "dot" product of the ends, that "scaled" by the root of the width, or an "mlp" over
-            their product by channels.
+        score: "dot" product of the ends, that "scaled" by the root of the width, its "mean" over
+            channels, or an "mlp" over the product by channels.
         layers: blocks whose vectors are compared, each of one end with each of the other (S2GAE's
             cross-correlation, eq. 4); the encoder's result unless given. -1 is the last block.
-        true_negatives: leave drawn pairs out that are edges; S2GAE keeps them.
+        true_negatives: leave drawn pairs out that are edges or a node with itself; S2GAE keeps
+            them.
 
     Raises:
         ValueError: a share out of range, or a stream without edges.
@@ -138,10 +140,10 @@ class MaskedEdges(Objective):
                 for side in ("source", "target")
             ]
         )
-        counted = drawn[0] != drawn[1]
+        counted = torch.ones_like(drawn[0], dtype=torch.bool)
         if self.true_negatives:
             both = torch.cat([edges, edges.flip(0)], dim=1) if self.undirected else edges
-            counted = counted & ~joined(drawn, both, layout.tokens)
+            counted = (drawn[0] != drawn[1]) & ~joined(drawn, both, layout.tokens)
         return hidden, held, drawn, counted
 
     def forward(self, step: Step) -> Loss:

@@ -135,7 +135,9 @@ class MaskedAutoencoder(Objective):
         return self.hide.fields()
 
     def _choose(self, step: Step) -> Choice:
-        return self.context.hidden(step, self.hide, None, spec=self.spec, leave=1).choice
+        hidden = self.context.hidden(step, self.hide, None, spec=self.spec, leave=1)
+        # What is chosen but does not count stays as it is: the encoder sees it.
+        return hidden.settled().choice
 
     def _decoded(self, counts: tuple[int, ...]) -> list[int]:
         return [min(max(round(self.decode * count), 1), count) for count in counts]

@@ -52,8 +52,9 @@ class MaskedNeighbours(Objective):
         of: kind of the tokens drawn.
         partner: kind of the tokens they are joined to.
         ratio: share of the tokens of that kind to draw, to the nearest whole number, at least one.
-        score: "dot" product of the two, that "scaled" by the root of the width, or an "mlp" over
-            their product by channels.
+        score: "dot" product of the two, that "scaled" by the root of the width, its "mean" over
+            channels, or an "mlp" over the product by channels. The paper's is "dot", from the
+            weights of CodeBERT; from nothing its loss starts far from guessing (280 at width 768).
         hide_input: vectors that an encoder averages along edges (`averaged`) are made without the
             hidden ones, too; otherwise they give them away.
 

@@ -59,7 +59,8 @@ class MaskedNodes(Objective):
     Hidden nodes get a learned token for features (zero at the start); a share `replace` of them
     gets another node's features of the same graph instead. With the `graph` decoder, vectors go
     through a linear map, those of hidden nodes are set to zero again (re-masking, section 3.2),
-    and one graph convolution fills them in; with the `linear` one the vectors are read as they
+    and one graph convolution fills them in, with a loop at every node whether or not the stream has
+    them (a layer of the paper's decoder takes the graph as it is); with the `linear` one the vectors are read as they
     are. Each hidden node is one count. Nodes with ids instead of features: `masking.tokens`.
 
     GraphMAE2 (Hou et al., 2023) is `remask: random` (section 3.2: a learned token takes the place
@@ -78,7 +79,7 @@ class MaskedNodes(Objective):
         decoder: "graph" or "linear".
         remask: which nodes' vectors the graph decoder does not see: the hidden ones ("fixed", as
             zeros), or a random share.
-        remask_ratio: that share.
+        remask_ratio: that share, rounded down as in GraphMAE2's code.
         remasks: how many times it is drawn.
         latent: weight of the latent term; 0 for none, 0.5 in GraphMAE2.
         latent_hidden: width of the hidden layer of its projector.
@@ -211,7 +212,7 @@ class MaskedNodes(Objective):
         bridged = self.bridge(at(encoded, every))
         if self.remask_token is None:
             return propagated(bridged.index_fill(0, rows, 0), layout)[rows]
-        counts = hidden_counts(layout.lengths, self.remask_ratio)
+        counts = hidden_counts(layout.lengths, self.remask_ratio, rounding="down")
         found = []
         for number in range(self.remasks):
             noise = self.context.noise(step, f"remask/{number}", None)

@@ -10,22 +10,24 @@ from torch import Tensor, nn
 
 from polymodal import Loss
 
-Score = Literal["dot", "scaled", "mlp"]
+Score = Literal["dot", "scaled", "mean", "mlp"]
 
 
 class PairScore(nn.Module):
     """Scores pairs by the dot product of their vectors, or an MLP over the product by channels.
 
     "scaled" divides the product by the root of the width: scores of vectors of unit variance then
-    are about 1 in size, where those of "dot" saturate the loss from the start. A bias, zero at the
-    start, is added. Both ends count alike: direction is not told. With vectors of several layers,
+    are about 1 in size, where those of "dot" saturate the loss from the start. "mean" divides it by
+    the width: scores of vectors that have much in common, as those of an untrained encoder, then
+    are at most about 1, and the loss starts near that of guessing. A bias, zero at the start, is
+    added. Both ends count alike: direction is not told. With vectors of several layers,
     each of one end is multiplied with each of the other.
     """
 
     def __init__(self, width: int, score: Score, *, layers: int = 1):
         super().__init__()
         self.head: nn.Module | None = None
-        self.scale = width**-0.5 if score == "scaled" else 1.0
+        self.scale = {"scaled": width**-0.5, "mean": 1 / width}.get(score, 1.0)
         self.bias = nn.Parameter(torch.zeros(1))
         if score == "mlp":
             products = width * layers**2

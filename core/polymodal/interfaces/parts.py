@@ -11,12 +11,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.step import Step
-from polymodal.packed.choice import Choice, Rounding, choose, hidden_counts, put_last
+from polymodal.packed.choice import (
+    Choice,
+    Rounding,
+    allowed_lengths,
+    choose,
+    counting,
+    hidden_counts,
+    put_last,
+)
 from polymodal.packed.spec import TokenSpec
 from polymodal.packed.tokens import Encoded, Tokens
 
@@ -55,19 +64,37 @@ class Candidates:
         rounding: Rounding = "nearest",
         at_least: int = 1,
     ) -> "Hidden":
-        """Hide a share of each segment's tokens, those with the lowest scores.
+        """Hide a share of each segment's tokens that may be hidden, those with the lowest scores.
 
-        How many is settled on the host, which does not know how many of a segment's tokens may be
-        hidden: where too few others are left, some that may not fill the number. They stay as they
-        are and count for nothing.
+        How many rows are chosen is settled on the host, by all tokens of a segment: an upper
+        bound, since it does not know how many of them may be hidden. Which of the rows count is
+        settled on the device: the share of the allowed tokens. The others stay as they are.
         """
         layout = self.tokens.layout
         counts = hidden_counts(
             layout.lengths, ratio, rounding=rounding, at_least=at_least, leave=self.leave
         )
-        choice = choose(put_last(scores, self.allowed), layout, counts)
-        counted = None if self.allowed is None else self.allowed[choice.hidden]
-        return Hidden(self.tokens, choice, counted)
+        scores = put_last(scores, self.allowed)
+        choice = choose(scores, layout, counts)
+        if self.allowed is None:
+            return Hidden(self.tokens, choice)
+        counted = counting(
+            scores, self.allowed, layout, counts, ratio, rounding=rounding, at_least=at_least
+        )
+        return Hidden(self.tokens, choice, counted[choice.hidden])
+
+    def counts(
+        self, ratio: float, *, rounding: Rounding = "nearest", at_least: int = 1
+    ) -> list[int]:
+        """Return how many tokens of each segment are this share of those that may be hidden.
+
+        At least `leave` of the segment stay. Waits for the device where not all may be hidden.
+        """
+        layout = self.tokens.layout
+        lengths = allowed_lengths(self.allowed, layout)
+        found = hidden_counts(lengths, ratio, rounding=rounding, at_least=at_least)
+        left = (max(length - self.leave, 0) for length in layout.lengths)
+        return [min(count, most) for count, most in zip(found, left, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +110,15 @@ class Hidden:
     def rows(self) -> Int[Tensor, " hidden"]:
         """The hidden rows, ascending."""
         return self.choice.hidden
+
+    def settled(self) -> "Hidden":
+        """Return it with no rows but those that count; waits for the device unless all do."""
+        if self.counted is None:
+            return self
+        layout = self.tokens.layout
+        mask = torch.zeros(layout.tokens, dtype=torch.bool, device=layout.device)
+        mask = mask.index_copy(0, self.rows, self.counted)
+        return Hidden(self.tokens, Choice.of_mask(mask, layout), None, self.origin)
 
     def drawn(self, noise: Float[Tensor, " candidate"]) -> Float[Tensor, " hidden"]:
         """Return the hidden tokens' share of noise drawn for every candidate."""

@@ -51,12 +51,14 @@ class TransformerOptions(BlockOptions, total=False):
         width: instead of the size's.
         depth: instead of the size's.
         heads: instead of the size's; with a width alone, heads of 64 channels.
+        stem_norm: a layer norm of what enters the blocks, as in BERT.
     """
 
     size: Annotated[SizeName | None, Default(None), Presets(SIZES)]
     width: Annotated[int | None, Default(None)]
     depth: Annotated[int | None, Default(None)]
     heads: Annotated[int | None, Default(None)]
+    stem_norm: Annotated[bool, Default(False)]
 
 
 def dimensions(options: TransformerOptions) -> tuple[int, int, int]:

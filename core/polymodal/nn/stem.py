@@ -16,10 +16,18 @@ class Stem(nn.Module):
 
     Tokens of the kinds `averaged`, by number, have in place of one of their own the mean of those
     from which edges lead to them, zero without any; such tokens themselves are left out of it.
+
+    With `norm` the sum ends in a layer norm, as BERT's embeddings do (Devlin et al., 2019).
     """
 
     def __init__(
-        self, spec: TokenSpec, width: int, positions: PositionKind, averaged: tuple[int, ...] = ()
+        self,
+        spec: TokenSpec,
+        width: int,
+        positions: PositionKind,
+        averaged: tuple[int, ...] = (),
+        *,
+        norm: bool = False,
     ):
         super().__init__()
         self.averaged = averaged
@@ -36,6 +44,7 @@ class Stem(nn.Module):
         )
         self.kinds = Table(len(spec.kinds), width) if len(spec.kinds) > 1 else None
         self.positions = Positions(width, spec.axes, kind=positions, extent=spec.extent)
+        self.norm = nn.LayerNorm(width) if norm else None
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "token width"]:
         """Return the vectors."""
@@ -55,7 +64,7 @@ class Stem(nn.Module):
             if ids is None:
                 ids = torch.zeros(layout.tokens, dtype=torch.int64, device=layout.device)
             vectors = vectors + table(ids)
-        return vectors
+        return vectors if self.norm is None else self.norm(vectors)
 
 
 def _averaged(

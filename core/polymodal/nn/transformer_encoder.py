@@ -60,7 +60,8 @@ class TransformerEncoder(Encoder):
         **sizes: Unpack[TransformerOptions],
     ):
         super().__init__()
-        width, depth, heads = dimensions(filled(TransformerOptions, sizes))
+        made = filled(TransformerOptions, sizes)
+        width, depth, heads = dimensions(made)
         for name, value, choice in [("pool", pool, Pool), ("positions", positions, PositionChoice)]:
             if value not in get_args(choice):
                 allowed = ", ".join(get_args(choice))
@@ -90,6 +91,7 @@ class TransformerEncoder(Encoder):
             width,
             "none" if positions == "rotary" else positions,
             _kinds("averaged", averaged, spec),
+            norm=made.get("stem_norm", False),
         )
         self.prefix = None  # the class token, if there is one, and the registers
         self.extra = registers + (pool == "class")

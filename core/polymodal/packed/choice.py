@@ -1,8 +1,9 @@
 """Which tokens to hide, as rows: pure functions of scores and layout.
 
 How many tokens of each segment are hidden is known on the host (`hidden_counts`); which ones is
-settled by a score a token, lowest first (`choose`). Nothing here waits for the device, except
-`Choice.of_mask`.
+settled by a score a token, lowest first (`choose`). Where only some tokens may be hidden, the host
+knows no more than an upper bound, and which of the chosen count is settled on the device
+(`counting`). Nothing here waits for the device, except `Choice.of_mask` and `allowed_lengths`.
 """
 
 import math
@@ -89,6 +90,50 @@ def choose(scores: Float[Tensor, " token"], layout: Layout, counts: Sequence[int
         order[ranges(starts + hidden, visible, sum(left))].sort().values,
         tuple(left),
     )
+
+
+def counting(
+    scores: Float[Tensor, " token"],
+    allowed: Bool[Tensor, " token"],
+    layout: Layout,
+    counts: Sequence[int],
+    ratio: float,
+    *,
+    rounding: Rounding = "nearest",
+    at_least: int = 0,
+) -> Bool[Tensor, " token"]:
+    """Return which tokens are the share of those that may be hidden, without waiting.
+
+    Of each segment so many as `hidden_counts` says of its allowed tokens, at most `counts[s]`:
+    those with the lowest scores, which `choose` with these counts takes as well.
+
+    Args:
+        scores: of all tokens; of those that may not be hidden infinite (`put_last`).
+        allowed: which may be hidden.
+        layout: of the tokens.
+        counts: how many of each segment are chosen.
+        ratio: share of the allowed tokens.
+        rounding: of that number.
+        at_least: so many where as many are allowed.
+    """
+    rank = torch.empty_like(layout.segment)
+    rank[by_score(scores, layout)] = layout.within
+    found = torch.zeros(layout.segments, dtype=torch.int64, device=scores.device)
+    found = found.index_add(0, layout.segment, allowed.long())
+    # The host's numbers for every length there may be: the same rounding, and no float64 there.
+    lengths = range(layout.longest + 1)
+    table = hidden_counts(lengths, ratio, rounding=rounding, at_least=at_least)
+    wanted = torch.tensor(table, dtype=torch.int64, device=scores.device)[found]
+    wanted = wanted.minimum(torch.tensor(counts, dtype=torch.int64, device=scores.device))
+    return allowed & (rank < wanted[layout.segment])
+
+
+def allowed_lengths(allowed: Bool[Tensor, " token"] | None, layout: Layout) -> Sequence[int]:
+    """Return how many tokens of each segment may be hidden; waits for the device."""
+    if allowed is None:
+        return layout.lengths
+    found: list[int] = torch.bincount(layout.segment[allowed], minlength=layout.segments).tolist()
+    return found
 
 
 def by_score(scores: Tensor, layout: Layout) -> Tensor:

@@ -376,3 +376,13 @@ def test_guided_options_that_do_not_fit_are_refused():
         made(CODE, edges="guide")
     with pytest.raises(ValueError, match="averaged needs edges"):
         made(TokenSpec(vocabulary=11), averaged=["content"])
+
+
+def test_the_stem_ends_in_a_norm_where_one_is_asked_for():
+    plain, normed = made(width=32), made(width=32, stem_norm=True)
+    names = set(normed.state_dict()) - set(plain.state_dict())
+    assert names == {"stem.norm.weight", "stem.norm.bias"}  # runs without it load as before
+    tokens = ids_of([4, 3])
+    normed.load_state_dict(plain.state_dict(), strict=False)
+    wanted = nn.functional.layer_norm(plain.embed(tokens).vectors, (32,))
+    assert torch.allclose(normed.embed(tokens).vectors, wanted, atol=1e-6)

@@ -1,14 +1,39 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polymodal import Layout, Tokens, TokenSpec, choose, hidden_counts, hideable, put_last
-from polymodal_hiding import block_scores, choose_units, span_scores, tube_units
+from polymodal import (
+    Candidates,
+    Layout,
+    Tokens,
+    TokenSpec,
+    choose,
+    hidden_counts,
+    hideable,
+    put_last,
+)
+from polymodal_hiding import (
+    RandomTokens,
+    Spans,
+    WholeWords,
+    block_scores,
+    choose_units,
+    span_scores,
+    tube_units,
+)
 
 
 def noise(count, seed=0):
     return torch.rand(count, generator=torch.Generator().manual_seed(seed))
+
+
+def candidates(tokens, allowed):
+    spec = TokenSpec(vocabulary=1)
+    return Candidates(
+        None, "text", tokens, spec, allowed, lambda _: noise(tokens.layout.tokens), []
+    )
 
 
 def test_counts_follow_the_rounding_asked_for():
@@ -192,3 +217,53 @@ def test_shapes_of_no_tokens_are_empty():
     assert choose(
         span_scores(none, none, layout, stop=0.2, longest=3), layout, [0, 0]
     ).hidden.shape == (0,)
+
+
+def drawn_by_hand(scores, allowed, layout, ratio, at_least, rounding="nearest"):
+    """The share of each segment's allowed tokens with the lowest scores, by a loop."""
+    rows = []
+    for first, length in zip(layout.offsets.tolist(), layout.lengths, strict=False):
+        may = [row for row in range(first, first + length) if allowed[row]]
+        share = np.float64(ratio) * len(may)
+        whole = {"nearest": np.floor(share + 0.5), "down": np.floor(share), "up": np.ceil(share)}
+        number = min(max(int(whole[rounding]), at_least), len(may))
+        rows += sorted(may, key=lambda row: float(scores[row]))[:number]
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "down", "up"])
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=5), st.sampled_from([0.15, 0.2, 0.4, 0.6]),
+       st.floats(0, 1), st.integers(0, 3))  # fmt: skip
+def test_the_share_is_of_what_may_be_hidden(rounding, lengths, ratio, share, at_least):
+    layout = Layout.of(lengths)
+    allowed = noise(layout.tokens, 5) < share
+    among = candidates(Tokens(layout, ids=torch.zeros(layout.tokens, dtype=torch.int64)), allowed)
+    scores = among.noise("choice")
+    found = among.lowest(scores, ratio, rounding=rounding, at_least=at_least)
+    right = drawn_by_hand(scores, allowed, layout, ratio, at_least, rounding)
+    assert found.rows[found.counted].tolist() == right
+    assert found.settled().rows.tolist() == right
+    numbers = torch.bincount(layout.segment[right], minlength=len(lengths)).tolist()
+    assert among.counts(ratio, rounding=rounding, at_least=at_least) == numbers
+
+
+def test_without_tokens_that_must_stay_the_choice_is_that_of_all_tokens():
+    layout = Layout.of([40, 0, 7])
+    among = candidates(Tokens(layout, ids=torch.zeros(47, dtype=torch.int64)), None)
+    found = among.lowest(among.noise("choice"), 0.15)
+    assert found.counted is None
+    assert torch.equal(found.rows, choose(noise(47), layout, [6, 0, 1]).hidden)
+
+
+def test_as_many_words_of_a_text_are_hidden_however_many_tokens_must_stay():
+    # 100 words between 2 and 60 others: 15 are hidden, by tokens, by spans and by whole words.
+    for others in (2, 60):
+        layout = Layout.of([100 + others], channels={"word": torch.arange(100 + others)})
+        allowed = torch.arange(100 + others) >= others
+        ids = torch.zeros(100 + others, dtype=torch.int64)
+        among = candidates(Tokens(layout, ids=ids), allowed)
+        for hide in (RandomTokens(0.15), Spans(0.15), WholeWords(0.15)):
+            found = hide.choose(among).settled()
+            assert len(found.rows) == 15
+            assert allowed[found.rows].all()

@@ -228,7 +228,7 @@ def test_s2gae_compares_every_layer_of_one_end_with_every_layer_of_the_other(toy
     step = toys.step(model, batch)
     shown, found = seen(model, step)
     _, held, drawn, counted = objective._draw(step)
-    assert counted.tolist() == (drawn[0] != drawn[1]).tolist()  # an edge may be drawn
+    assert counted.all()  # edges and loops may be drawn
     first, second = tapped(model, shown)
 
     def scores(pairs):

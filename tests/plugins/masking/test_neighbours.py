@@ -180,3 +180,26 @@ def test_options_that_do_not_fit_are_refused(toys):
         model_of(toys, ratio=1.0)
     with pytest.raises(ValueError, match="edges"):
         MaskedNeighbours(toys.info(code=8), stream="code")
+
+
+def test_the_mean_of_the_product_starts_near_guessing_at_any_width():
+    # The plain product of vectors of unit variance starts at hundreds at width 768.
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(
+        CODE, width=768, depth=1, heads=12, norm="post", edges="guide", guided=["node"],
+        averaged=["node"], stem_norm=True,
+    )  # fmt: skip
+    with torch.no_grad():
+        vectors = encoder(CHAINS).vectors
+        pairs, others = (
+            torch.tensor([[12, 13, 14], [13, 14, 15]]),
+            torch.tensor([[12, 13], [18, 20]]),
+        )
+        start = {}
+        for score in ("dot", "scaled", "mean"):
+            scored = PairScore(768, score)
+            found = pair_loss(scored([vectors], pairs[:, :2]), scored([vectors], others),
+                              torch.ones(2, dtype=torch.bool))  # fmt: skip
+            start[score] = float(found.total / found.count)
+    assert start["mean"] == pytest.approx(0.693147, abs=0.1)
+    assert start["dot"] > 50 > start["scaled"] > 1.5

@@ -60,7 +60,7 @@ def test_of_hidden_tokens_eight_tenths_are_masked_one_random_one_kept(toys):
     step = toys.step(model, batch)
     new, old = seen_ids(model, step), batch.streams["text"].ids
     hidden = int(model.objective("objective").count(step))
-    assert hidden == 1000  # five of ten, specials apart
+    assert hidden == 800  # four of eight words: the two specials are not in the share
     assert abs((new == toys.MASK).sum().item() / hidden - 0.8) < 0.04
     # one of nine random ids is the old one
     assert abs(((new != old) & (new != toys.MASK)).sum().item() / hidden - 0.1 * 8 / 9) < 0.03
@@ -199,7 +199,7 @@ def test_only_samples_with_all_given_streams_are_scored(toys):
     text = sentences(toys, count=3, length=4)
     some = toys.batch(text=text, image=toys.value_tokens([2, 0, 1]))
     found = toys.loss(model, some)
-    assert int(found.count) == 6 == int(model.objective("objective").count(toys.step(model, some)))
+    assert int(found.count) == 4 == int(model.objective("objective").count(toys.step(model, some)))
     only = text.select([0, 2])
     rest = replace(
         toys.batch(text=only, image=some.streams["image"].select([0, 2])), keys=some.keys[[0, 2]]
