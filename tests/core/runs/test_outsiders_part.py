@@ -95,7 +95,9 @@ def test_an_outsiders_part_is_built_into_an_objective_and_trains(outsider):
     assert type(objective.hide).__name__ == "First" and objective.hide.share == 0.25
     places = torch.cartesian_prod(torch.arange(2), torch.arange(2)).repeat(3, 1)
     values = torch.randn(12, 48, generator=torch.Generator().manual_seed(0))
-    batch = Batch({"image": Tokens(Layout.of([4, 4, 4], places), values=values)}, 3, torch.arange(3))
+    batch = Batch(
+        {"image": Tokens(Layout.of([4, 4, 4], places), values=values)}, 3, torch.arange(3)
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     seen = []
     for number in range(2):

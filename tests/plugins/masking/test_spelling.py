@@ -170,7 +170,9 @@ def test_spelling_needs_no_torch():
 
 def test_a_checked_config_is_in_todays_spelling_and_stays_so(toys):
     values = {
-        "streams": {"text": {"tokenizer": "text.wordpiece", "encoder": {"use": "text.transformer"}}},
+        "streams": {
+            "text": {"tokenizer": "text.wordpiece", "encoder": {"use": "text.transformer"}}
+        },
         "objectives": {"task": {"use": "masking.tokens", "stream": "text", "units": "word"}},
         "data": {"sources": {"digits": {"use": "demo.digits", "samples": 4}}},
         "trainer": {"max_steps": 1},
