@@ -201,7 +201,8 @@ DEFECTS = [
     ("replacing", Unused, "replacing_learns"),
     ("target", MeanOfRows, "costs_add_up"), ("target", Uncounted, "costs_of_rows"),
     ("target", Shapeless, "costs"),
-    ("head", RowsBeside, "rows_apart"), ("head", OneOutput, "predicts"), ("head", Idle, "head_learns"),
+    ("head", RowsBeside, "rows_apart"), ("head", OneOutput, "predicts"),
+    ("head", Idle, "head_learns"),
     ("pooler", NothingByNothing, "pools"), ("pooler", Batchwise, "samples_apart"),
 ]  # fmt: skip
 

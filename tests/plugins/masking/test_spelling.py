@@ -143,7 +143,7 @@ WORDS = "use: masking.tokens\nstream: text\n"
         ("use: masking.codes\nstream: image\ncodes: 5\ntargets: targets.values", "9: objectives.task.codes", "part 'targets'"),
         ("use: masking.mae\nstream: image\nshape: cube", "9: objectives.task.shape", "Did you mean 'tube'?"),
         ("use: supervised.classification\nstream: image\nlabel: label\nclasses: 3\npool: atention",
-         "11: objectives.task.pool", "Did you mean 'attention'?"),
+         "12: objectives.task.pool", "Did you mean 'attention'?"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_at_the_line_where_it_was_written(tmp_path, text, where, why):
