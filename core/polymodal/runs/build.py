@@ -32,7 +32,7 @@ from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins, installed
 from polymodal.plugins.options import blamed, check_options, convert
 from polymodal.plugins.origin import Origin, Problem, one_line
-from polymodal.plugins.signature import read_signature
+from polymodal.plugins.signature import Signature, read_signature
 from polymodal.runs.initializing import initialize
 
 Part = TypeVar("Part")
@@ -118,10 +118,25 @@ class Builder:
             try:
                 return cls(**given, **options)
             except _REFUSALS as error:
-                about = blamed(signature, slot.options, str(error))
+                about = self._blamed(signature, slot.options, str(error))
                 place = f"{where}.{about}" if about else where
                 self._note(place, error, before=f"{slot.use}: ")
                 return None
+
+    def _blamed(
+        self, signature: Signature, options: Mapping[str, Any], message: str
+    ) -> str | None:
+        """Return the option that an error is about, within a part too: `bind` may refuse it."""
+        about = blamed(signature, options, message)
+        for name, value in options.items() if about is None else ():
+            option = signature.options.get(name)
+            if option is not None and option.part is not None and isinstance(value, dict):
+                component = self.plugins.find(value["use"], option.part)
+                own = {key: each for key, each in value.items() if key != "use"}
+                inner = self._blamed(read_signature(component.target), own, message)
+                if inner is not None:
+                    return f"{name}.{inner}"
+        return about
 
     def _note(self, where: str, error: Exception, *, before: str = "") -> None:
         self._problems.append((where, before + one_line(error)))
