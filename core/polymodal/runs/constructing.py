@@ -1,6 +1,6 @@
 """Building one component from its slot, its parts first, and saying why it can't be built."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from polymodal.packed.noise import hash_words
 from polymodal.plugins.discovery import Plugins
 from polymodal.plugins.options import blamed, convert
 from polymodal.plugins.origin import Origin, Problem, one_line
-from polymodal.plugins.signature import read_signature
+from polymodal.plugins.signature import Signature, read_signature
 
 Ready = Callable[[str, Slot, Sequence[str]], bool]
 Offer = Callable[[str, str], Any]
@@ -101,7 +101,20 @@ class Constructor:
             try:
                 return cls(**given, **options)
             except Exception as error:  # the libraries it calls raise what they like
-                about = blamed(signature, slot.options, str(error))
+                about = self._blamed(signature, slot.options, str(error))
                 place = f"{where}.{about}" if about else where
                 self.note(place, error, before=f"{slot.use}: ")
                 return None
+
+    def _blamed(self, signature: Signature, options: Mapping[str, Any], message: str) -> str | None:
+        """Return the option that an error is about, within a part too: `bind` may refuse it."""
+        about = blamed(signature, options, message)
+        for name, value in options.items() if about is None else ():
+            option = signature.options.get(name)
+            if option is not None and option.part is not None and isinstance(value, dict):
+                component = self.plugins.find(value["use"], option.part)
+                own = {key: each for key, each in value.items() if key != "use"}
+                inner = self._blamed(read_signature(component.target), own, message)
+                if inner is not None:
+                    return f"{name}.{inner}"
+        return about

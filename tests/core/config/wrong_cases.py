@@ -255,7 +255,7 @@ TEXT = {
 # Refused when the parts are built: reasons that only their constructors know.
 BUILD = {
     "masked tokens without ids": Wrong(
-        "masking.simmim", "masking.tokens", "objectives.pixels.stream",
+        "masking.simmim", "masking.detection", "objectives.pixels.stream",
         "needs tokens with ids, but its tokens are values. Streams that would do: text, dna.",
         "  pixels:",
     ),
