@@ -141,8 +141,8 @@ def test_an_epoch_shows_each_row_once_to_ranks_whose_number_changes(
     seen = []
     for ranks in (2, 4, 1, 3, 2, 1):  # a step each: 48 rows in batches of 8
         for number in range(ranks):
-            monkeypatch.setattr("polymodal.training.train.world_size", lambda ranks=ranks: ranks)
-            monkeypatch.setattr("polymodal.training.train.rank", lambda number=number: number)
+            monkeypatch.setattr("polymodal.training.feeding.world_size", lambda ranks=ranks: ranks)
+            monkeypatch.setattr("polymodal.training.feeding.rank", lambda number=number: number)
             refs, micro_batches = next(training.batches())
             assert len(micro_batches) == accumulate
             seen += [key for batch in micro_batches for key in batch.keys.tolist()]
