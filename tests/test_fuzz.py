@@ -22,7 +22,7 @@ import yaml
 
 from polymodal import PolymodalError, UnreadableError, load
 from polymodal.config.reading import check_config
-from polymodal.data.loader import StreamReading
+from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
 from polymodal.ground.errors import ConfigError, PluginError
 from polymodal.interfaces.tokenizer import Tokenizer
@@ -85,9 +85,9 @@ def junk(rng: np.random.Generator):
     for _ in range(200):
         nested = [nested]
     found = [
-        None, True, "", "\ud800", "a\x00b", "x" * 100_000, "/" + "y/" * 5000, "/tmp", b"", b"\x00" * 9,
-        0, -1, 2**31, 2**63, 2**64, -(2**200), 10**400, 0.5, -1.5, float("nan"), float("inf"), -1e308, 1e308,
-        [], [[]], {}, {"": None}, {1: 2}, nested, {"a": nested}, [None, 1, "a"], [[1, 2], [3]],
+        None, True, "", "\ud800", "a\x00b", "x" * 100_000, "/" + "y/" * 5000, "/tmp", b"",
+        b"\x00" * 9, 0, -1, 2**31, 2**63, 2**64, -(2**200), 10**400, 0.5, -1.5, float("nan"), float("inf"), -1e308,
+        1e308, [], [[]], {}, {"": None}, {1: 2}, nested, {"a": nested}, [None, 1, "a"], [[1, 2], [3]],
         object(), int, 1j, {1, 2}, range(5), np.float64("nan"), np.datetime64("NaT"),
         np.zeros(0), np.zeros((0, 3)), np.zeros((3, 0), np.uint8), np.full((5, 5), np.inf),
         np.array([1j, 2]), np.array(["a", "b"]), np.array([None, 1]), np.array(3), np.ma.masked,
@@ -140,7 +140,9 @@ def broken_array(value: np.ndarray, rng: np.random.Generator):
         case 1:
             return value[None]
         case 2:
-            return value.astype(str(rng.choice(["S", "U", "O", "c16", "f2", "?", "i8", "u1", "f8"])))
+            return value.astype(
+                str(rng.choice(["S", "U", "O", "c16", "f2", "?", "i8", "u1", "f8"]))
+            )
         case 3:
             return np.repeat(value, int(rng.integers(5)), axis=-1) if value.ndim else value
         case 4:
@@ -236,7 +238,10 @@ def seeds(count: int) -> list[int]:
 def components(kind: str) -> list[str]:
     found = installed()
     return sorted(
-        name for owner in found.names() for each, name in found.get(owner).components if each == kind
+        name
+        for owner in found.names()
+        for each, name in found.get(owner).components
+        if each == kind
     )
 
 
@@ -398,7 +403,9 @@ def spoil(file: Path, rng: np.random.Generator) -> int:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of words and patches, with all it writes."""
-    rows = [{"text": f"a line of words {n}", "image": np.full((4, 4), n).tolist()} for n in range(8)]
+    rows = [
+        {"text": f"a line of words {n}", "image": np.full((4, 4), n).tolist()} for n in range(8)
+    ]
     small = {"width": 16, "depth": 1, "heads": 2}
     config = check_config({
         "streams": {"text": {
