@@ -132,7 +132,7 @@ WORDS = "use: masking.tokens\nstream: text\n"
         (WORDS + "units: word\nratio: wide", "11: objectives.task.ratio", "must be float"),
         (WORDS + "cover: true", "10: objectives.task.cover", "cover needs units concept"),
         (WORDS + "units: concept", "10: objectives.task.units", "go together"),
-        (WORDS + "replace: 0.9\nrandom: 0.2", "10: objectives.task.replace", "must not be negative nor pass 1"),
+        (WORDS + "replace: 0.9\nrandom: 0.2", "10: objectives.task.replace.mask", "must not be negative nor pass 1"),
         (WORDS + "head: tide", "10: objectives.task.head", "Did you mean 'tied'?"),
         (WORDS + "ratio: 0.2\nhide: {use: hiding.words}", "10: objectives.task.ratio", "an option of the part 'hide'"),
         (WORDS + "hide:\n  use: hiding.wrods", "11: objectives.task.hide.use", "Did you mean 'hiding.words'?"),
