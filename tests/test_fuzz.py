@@ -1,7 +1,8 @@
 """Damaged inputs of every reader, source and run folder end in one line, never in a traceback.
 
 Inputs come from what plugins give for the conformance kit, so that a new reader is fuzzed the day
-it is added. POLYMODAL_FUZZ=20000 runs so many; POLYMODAL_FUZZ_SEED=7 runs the one that failed alone.
+it is added. POLYMODAL_FUZZ=20000 runs so many; POLYMODAL_FUZZ_SEED=7 runs the one that failed
+alone.
 """
 
 import gc
