@@ -239,8 +239,7 @@ def test_of_hidden_words_the_adversary_tells_adjectives_from_others_in_the_same_
 def test_words_that_were_chosen_and_do_not_count_are_not_asked_of_the_adversary(toys):
     # Of two marks and four words a half is three rows; two of them, the words' own half, count.
     model = masked_model(toys, hide=RandomTokens(0.5))
-    ids = [[toys.BEGIN, 5, 6, 7, 8, toys.END]]
-    batch = tagged(toys, [["X", "ADJ", "NOUN", "VERB", "NOUN", "X"]], ids)
+    batch = tagged(toys, [["ADJ", "NOUN", "VERB", "NOUN"]], [[5, 6, 7, 8]])
     for number in range(5):
         step = toys.step(model, batch, number=number)
         step.objective = "words"
