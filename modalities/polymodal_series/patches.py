@@ -18,7 +18,8 @@ class SeriesPatches(Tokenizer):
 
     The last patch is filled up with zeros. A token's position is the mean position of its samples,
     less `origin`, in units of `scale`: sinusoids tell apart what lies some units apart, so the
-    distance of two samples or patches is a good scale. A value is (sample, channel).
+    distance of two samples or patches is a good scale. (AstroPT maps the positions of all samples
+    of a patch by a learned linear layer instead.) A value is (sample, channel).
 
     Args:
         patch: samples a token.

@@ -69,12 +69,12 @@ class MaskedEdges(Objective):
     """Hide a share of a graph's edges and score them against pairs without one (S2GAE, GAE).
 
     The encoder sees the graph without the hidden edges (both directions of one go together when
-    `undirected`). For each hidden edge a random pair of nodes of the same graph is drawn; loops are
-    neither hidden nor, with `true_negatives`, drawn. Binary cross-entropy; every hidden edge and
-    every pair drawn is one count, so that the loss is the mean of both parts, half the sum of their
-    means that S2GAE's code has. The metric `auc` is the share of hidden edges that score above the
-    pair drawn for them. S2GAE (Tan et al., 2023) is `layers` of all blocks, half of the edges
-    hidden, and pairs drawn that may be edges or loops.
+    `undirected`). For each hidden edge a random pair of nodes of the same graph is drawn; loops
+    are neither hidden nor, with `true_negatives`, drawn. Binary cross-entropy; every hidden edge
+    and every pair drawn is one count, so that the loss is the mean of both parts, half the sum of
+    their means that S2GAE's code has. The metric `auc` is the share of hidden edges that score
+    above the pair drawn for them. S2GAE (Tan et al., 2023) is `layers` of all blocks, half of the
+    edges hidden, and pairs drawn that may be edges or loops.
 
     Args:
         info: the streams.

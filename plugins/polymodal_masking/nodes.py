@@ -58,11 +58,10 @@ class MaskedNodes(Objective):
 
     Hidden nodes get a learned token for features (zero at the start); a share `replace` of them
     gets another node's features of the same graph instead. With the `graph` decoder, vectors go
-    through a linear map, those of hidden nodes are set to zero again (re-masking, section 3.2), and
-    one graph convolution fills them in, with a loop at every node whether or not the stream has
-    them (a layer of the paper's decoder takes the graph as it is); with the `linear` one the
-    vectors are read as they are. Each hidden node is one count. Nodes with ids instead of features:
-    `masking.tokens`.
+    through a linear map, those of hidden nodes are set to zero again (re-masking, section 3.2),
+    and one graph convolution fills them in, with a loop at every node whether the graph has them or
+    not; with the `linear` one the vectors are read as they are. Each hidden node is one count.
+    Nodes with ids instead of features: `masking.tokens`.
 
     GraphMAE2 (Hou et al., 2023) is `remask: random` (section 3.2: a learned token takes the place
     of a random share of all nodes' vectors, several times, whose losses are added) and a `latent`

@@ -177,8 +177,11 @@ class ConceptReader(nn.Module):
         classes = word_numbers(tokens, self.spec, numbers_of, field=self.label)
         if self.only_hidden and masked is not None:
             hidden = torch.full_like(classes, -1)
-            hidden[masked.hidden.rows] = classes[masked.hidden.rows]
-            classes = hidden
+            rows_hidden, counted = masked.hidden.rows, masked.hidden.counted
+            found = classes[rows_hidden]
+            if counted is not None:  # the others stayed as they are
+                found = found.masked_fill(~counted, -1)
+            classes = hidden.index_copy(0, rows_hidden, found)
         index = (classes >= 0).nonzero()[:, 0]
         return Found(encoded, index, classes[index])
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from polymodal import DataError, Layout, PretrainingModel, StreamInfo, Tokens, segment_mean
 from polymodal_hiding import Concept as HideConcept
+from polymodal_hiding import RandomTokens
 from polymodal_masking import MaskedTokens
 from polymodal_pooling import Attention
 from polymodal_replacing import Bert
@@ -196,7 +197,7 @@ def tagged(toys, tags, segments):
     return replace(toys.batch(text=tokens), fields={"tags": tuple(tags)})
 
 
-def masked_model(toys, **options):
+def masked_model(toys, hide=None, **options):
     """A masked objective "words" over texts and an adversary "checked" of adjectives."""
     torch.manual_seed(0)
     encoder = toys.Mixing(toys.IDS)
@@ -204,7 +205,7 @@ def masked_model(toys, **options):
     words = MaskedTokens(
         info,
         stream="text",
-        hide=HideConcept("tags", ["ADJ"]),
+        hide=hide or HideConcept("tags", ["ADJ"]),
         replace=Bert(mask=1.0, random=0.0),
     )
     options = {"words": True, "masked": "words", "only_hidden": True, **options}
@@ -233,6 +234,18 @@ def test_of_hidden_words_the_adversary_tells_adjectives_from_others_in_the_same_
     assert torch.equal(vectors, shared.encoded.vectors[shared.hidden.rows])
     assert [int(row == 2) for row in shared.hidden.rows] == target.flip(0).tolist()[::-1]
     assert sorted(target.tolist()) == [0, 1]
+
+
+def test_words_that_were_chosen_and_do_not_count_are_not_asked_of_the_adversary(toys):
+    # Of two marks and four words a half is three rows; two of them, the words' own half, count.
+    model = masked_model(toys, hide=RandomTokens(0.5))
+    batch = tagged(toys, [["ADJ", "NOUN", "VERB", "NOUN"]], [[5, 6, 7, 8]])
+    for number in range(5):
+        step = toys.step(model, batch, number=number)
+        step.objective = "words"
+        hidden = step.shared(model.objective("words")).hidden
+        assert (len(hidden.rows), int(hidden.counted.sum())) == (3, 2)
+        assert len(model.objective("checked").reader.find(step).target) == 2
 
 
 def test_the_noise_of_a_shared_copy_is_that_of_its_own_objective(toys):
