@@ -154,17 +154,3 @@ def paper_table(papers: "Sequence[Paper]") -> None:
     for p in papers:
         table.add_row(*map(escape, (p.slug, p.title, p.claim, p.status, p.command)))
     _print(table)
-
-
-def component_table(found: Mapping[str, Any]) -> None:
-    """Print what a component does and its options."""
-    console = Console()
-    console.print(f"{found['name']} ({found['kind']})", style="bold", highlight=False)
-    console.print(found["docstring"] or found["summary"], highlight=False, markup=False)
-    table = _table("", "option", "type", "default", "")
-    for option in found["options"]:
-        default = "required" if option["required"] else option["default"]
-        row = (option["name"], option["type"], default, option["summary"])
-        table.add_row(*map(escape, row))
-    if found["options"]:
-        _print(table)
