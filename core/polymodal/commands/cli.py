@@ -102,13 +102,15 @@ def plan(
     from polymodal.config.reading import read_config
     from polymodal.plugins.origin import Origin
 
-    checked = read_config(config, overrides or [])
+    absent: list[tuple[str, str]] = []  # what a training would refuse; a plan reads no data
+    checked = read_config(config, overrides or [], absent=absent)
     from polymodal.commands.planning import make_plan
     from polymodal.commands.tables import plan_tables
     from polymodal.training.costs import Expected
 
     expected = Expected.parse(tokens or [])
     found = make_plan(checked, Origin(config, overrides or []), tokens=expected)
+    found["absent"] = [f"{where}: {reason}" for where, reason in absent]
     if as_json:
         _print_json(found)
     else:

@@ -135,6 +135,8 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
             ),
             highlight=False,
         )
+    for line in plan.get("absent", ()):
+        console.print(f"Not there yet: {line}", highlight=False, markup=False)
 
 
 def plugin_table(plugins: Sequence[Plugin]) -> None:
