@@ -11,18 +11,17 @@ import json
 import re
 import shutil
 import sys
-import types
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 from pydantic import BaseModel
 
 import polymodal
-from polymodal import Config, Plugins
+from polymodal import Plugins
 from polymodal.commands.cli import app
-from polymodal.config.shape import SECTION_KINDS, Slot
+from polymodal.commands.describing import in_yaml, type_text
+from polymodal.config.keys import Key, keys, sections, summary
 from polymodal.plugins.registry import KINDS, Component, Plugin
 from polymodal.plugins.signature import Option, read_signature
 
@@ -42,7 +41,7 @@ def write_reference(directory: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
@@ -99,9 +98,9 @@ def component_text(component: Component) -> str:
         parts.append("It has no options.\n")
     if signature.own:
         parts.append(option_table(signature.own.values()))
-    for group, summary in signature.groups.items():
+    for group, about in signature.groups.items():
         options = [each for each in signature.options.values() if each.group == group]
-        parts += [f"{summary}\n", option_table(options)]
+        parts += [f"{about}\n", option_table(options)]
         for option in options:
             if option.presets:
                 parts += [f"What `{option.name}` stands for:\n", preset_table(option)]
@@ -132,26 +131,6 @@ def preset_table(option: Option) -> str:
     return table(["written", *names], rows)
 
 
-def type_text(option: Option) -> str:
-    """Return an option's type as written, with a name for several choices spelt out."""
-    union = typing.get_origin(option.annotation) in (typing.Union, types.UnionType)
-    members = typing.get_args(option.annotation) if union else (option.annotation,)
-    if all(typing.get_origin(m) is typing.Literal or m is type(None) for m in members):
-        return " | ".join(
-            " | ".join(json.dumps(choice) for choice in typing.get_args(member)) or "null"
-            for member in members
-        )
-    return option.shown.replace("None", "null")
-
-
-def in_yaml(default: str) -> str:
-    """Return a default as YAML has it, where it is a plain value."""
-    try:
-        return json.dumps(ast.literal_eval(default))
-    except (ValueError, TypeError):
-        return default
-
-
 def without_arguments(docstring: str) -> str:
     """Return a docstring without "Args:", which the table of options has, and errors as a list."""
     sections = re.split(r"^(Args|Raises|Returns):\n", docstring, flags=re.MULTILINE)
@@ -175,73 +154,20 @@ def config_page() -> str:
         "its [options](components/index.md); a bare name stands for `{use: name}`.\n",
     ]
     paths: dict[type[BaseModel], list[str]] = {}
-    for path, model in sections(Config, ""):
+    for path, model in sections():
         paths.setdefault(model, []).append(path)
     for model, found in paths.items():
         title = ", ".join(path or "Top level" for path in found)
-        parts += [f"## {title}\n", f"{_summary(model)}\n"]
-        rows = [key_row(model, *written) for written in fields(model)]
-        parts.append(table(["key", "type", "default", "what it is"], rows))
+        parts += [f"## {title}\n", f"{summary(model)}\n"]
+        parts.append(table(["key", "type", "default", "what it is"], map(key_row, keys(model))))
     return "\n".join(parts)
 
 
-def key_row(model: type[BaseModel], name: str, written: str, comment: str) -> list[str]:
+def key_row(key: Key) -> list[str]:
     """Return a key's name, type, default and meaning."""
-    field = model.model_fields[name]
-    inner = next(_models(field.annotation), (None, False))[0]
-    if not comment and inner is Slot:
-        kind = SECTION_KINDS.get(name, "component")
-        comment = f"{kind}s by name"
-    elif not comment and inner:
-        comment = _summary(inner)
-    elif name == "use":
-        comment = "the component"
-    bounds = ", ".join(filter(None, map(_bound, field.metadata)))
-    told = "; ".join(filter(None, [comment.rstrip("."), bounds]))
-    shown = re.sub(r"\b[A-Za-z]*Slot\b", "component", re.sub(r"\b\w+Config\b", "section", written))
-    shown = re.sub(r"Literal\[(.+)\]", lambda m: m[1].replace("'", '"').replace(", ", " | "), shown)
-    default = "required" if field.is_required() else f"`{json.dumps(field.default, default=str)}`"
-    return [f"`{name}`", f"`{shown}`", "" if inner and not field.is_required() else default, told]
-
-
-def sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield every section with its path, outermost first."""
-    yield path, model
-    for name, field in model.model_fields.items():
-        for inner, mapped in _models(field.annotation):
-            if inner is not Slot:  # nothing but `use`
-                yield from sections(inner, f"{path}.{name}".lstrip(".") + ".NAME" * mapped)
-
-
-def _models(annotation: object, mapped: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, mapped
-    for inner in typing.get_args(annotation):
-        yield from _models(inner, mapped or typing.get_origin(annotation) is dict)
-
-
-def fields(model: type[BaseModel]) -> Iterator[tuple[str, str, str]]:
-    """Yield each key of a section, inherited ones first: name, type as written, comment."""
-    for base in reversed(model.__mro__):
-        if not issubclass(base, BaseModel) or base is BaseModel:
-            continue
-        text = _source(base.__module__)
-        lines = text.splitlines()
-        classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-        (node,) = (each for each in classes if each.name == base.__name__)
-        for item in node.body:
-            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-                comment = lines[(item.end_lineno or item.lineno) - 1].partition("  # ")[2]
-                yield item.target.id, ast.unparse(item.annotation), comment
-
-
-def _summary(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").partition("\n\n")[0]
-
-
-def _bound(rule: object) -> str:
-    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return ", ".join(f"{w} {getattr(rule, a)}" for a, w in words.items() if hasattr(rule, a))
+    default = "required" if key.required else f"`{json.dumps(key.default, default=str)}`"
+    shown = "" if key.section and not key.required else default
+    return [f"`{key.name}`", f"`{key.type}`", shown, key.summary]
 
 
 # Command line and Python

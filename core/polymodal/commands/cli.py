@@ -102,13 +102,15 @@ def plan(
     from polymodal.config.reading import read_config
     from polymodal.plugins.origin import Origin
 
-    checked = read_config(config, overrides or [])
+    absent: list[tuple[str, str]] = []  # what a training would refuse; a plan reads no data
+    checked = read_config(config, overrides or [], absent=absent)
     from polymodal.commands.planning import make_plan
     from polymodal.commands.tables import plan_tables
     from polymodal.training.costs import Expected
 
     expected = Expected.parse(tokens or [])
     found = make_plan(checked, Origin(config, overrides or []), tokens=expected)
+    found["absent"] = [f"{where}: {reason}" for where, reason in absent]
     if as_json:
         _print_json(found)
     else:
@@ -278,22 +280,31 @@ def plugins(
 
 @app.command()
 def describe(
-    component: Annotated[str, typer.Argument(help="For example vision.patches.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A component, vision.patches say, or a section of the config: data."),
+    ],
     kind: Annotated[
         str | None, typer.Option(help="Where two kinds share the name: tokenizer, encoder ...")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a component does and its options."""
-    from polymodal.commands.describing import describe_component
-    from polymodal.commands.tables import component_table
+    """Show what a component does and its options, or the keys of a section of the config."""
+    from polymodal.commands.describing import describe_component, describe_section
+    from polymodal.commands.pages import component_page, page_width, section_page
 
-    found = describe_component(component, kind)
+    # Plugins may have a section's name (`data`); their components have a dot and another word.
+    section = describe_section(name) if kind is None else None
+    if section is not None:
+        typer.echo(
+            json.dumps(section, indent=2) if as_json else section_page(section, page_width())
+        )
+        return
+    found = describe_component(name, kind)
     if as_json:
         _print_json(found)  # a list: two kinds may share a name
-        return
-    for each in found:
-        component_table(each)
+    else:
+        typer.echo("\n\n".join(component_page(each, page_width()) for each in found))
 
 
 @app.command()

@@ -139,6 +139,8 @@ def plan_tables(plan: Mapping[str, Any]) -> None:
             ),
             highlight=False,
         )
+    for line in plan.get("absent", ()):
+        console.print(f"Not there yet: {line}", highlight=False, markup=False)
 
 
 def plugin_table(plugins: Sequence[Plugin]) -> None:
@@ -158,17 +160,3 @@ def paper_table(papers: "Sequence[Paper]") -> None:
     for p in papers:
         table.add_row(p.slug, p.title, p.claim, p.status, p.command)
     _print(table)
-
-
-def component_table(found: Mapping[str, Any]) -> None:
-    """Print what a component does and its options."""
-    console = _console()
-    console.print(f"{found['name']} ({found['kind']})", style="bold", highlight=False)
-    console.print(found["docstring"] or found["summary"], highlight=False)
-    table = _table("", "option", "type", "default", "")
-    for option in found["options"]:
-        default = "required" if option["required"] else option["default"]
-        row = (option["name"], option["type"], default, option["summary"])
-        table.add_row(*row)
-    if found["options"]:
-        _print(table)

@@ -38,6 +38,7 @@ def read_config(
     *,
     plugins: Plugins | None = None,
     files: bool = True,
+    absent: list[Problem] | None = None,
 ) -> Config:
     """Read a YAML file, apply `key=value` overrides, and check everything that text can tell.
 
@@ -46,6 +47,7 @@ def read_config(
         overrides: changes to it, as on the command line.
         plugins: those of this environment unless given.
         files: refuse options that name files and folders which do not exist.
+        absent: takes down those of data sources, path and reason, instead of refusing them.
 
     Raises:
         ConfigError: every mistake found, each with file, line, path and the nearest right name.
@@ -55,10 +57,11 @@ def read_config(
     origin = Origin(path, overrides)
     problems = override(tree, overrides)
     values, unresolved = plain_values(tree, origin)
-    absent: Refusals = {"file": _absent(find_files), "folder": _absent(find_folder)}
+    missing: Refusals = {"file": _absent(find_files), "folder": _absent(find_folder)}
     config = _check(
-        values, origin, plugins or installed(), [*problems, *unresolved], absent if files else {}
-    )
+        values, origin, plugins or installed(), [*problems, *unresolved],
+        missing if files else {}, absent,
+    )  # fmt: skip
     config.references.update(references(tree))
     return config
 
@@ -79,9 +82,13 @@ def _check(
     origin: Origin,
     plugins: Plugins,
     unread: list[Problem],
-    absent: Refusals,
+    missing: Refusals,
+    absent: list[Problem] | None = None,
 ) -> Config:
-    """Check values of which some could not be read; `absent` refuses files."""
+    """Check values of which some could not be read; `missing` refuses files.
+
+    Those of sources are added to `absent` instead, if it is given.
+    """
     try:
         spelt: dict[str, Any] = json.loads(json.dumps(_expand(values)))
     except TypeError as error:
@@ -98,11 +105,17 @@ def _check(
         problems += check_names(config, plugins)
         if whole:
             problems += check_whole(config)
-    refusals = {**absent, **refused_names(spelt, whole=whole)}
+    named = refused_names(spelt, whole=whole)
+    refusals = {**missing, **named}
     for where, kind, form, slot in places(spelt):
         if where in misspelt:
             continue  # its options are still in the old spelling
-        problems += check_slot(where, kind, form, slot, plugins, refusals)
+        found = check_slot(where, kind, form, slot, plugins, refusals)
+        if absent is not None and _within(where, "data.sources"):
+            kept = check_slot(where, kind, form, slot, plugins, named)
+            absent += [problem for problem in found if problem not in kept]
+            found = kept
+        problems += found
     if config is not None and not problems:
         problems += check_used(config)
     # Of what could not be read, nothing further is known.

@@ -42,7 +42,7 @@ class EncoderSlot(TrainedSlot):
 class ObjectiveSlot(TrainedSlot):
     """An objective, and its share in the loss; or in the steps, where each has one objective."""
 
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(1.0, ge=0)  # factor of its mean loss in the total
     batch_size: int | None = Field(None, ge=1)  # of its steps; with trainer.objectives: one
     group: str | None = None  # each sample goes to one objective of those with the same group
     share: float | None = Field(None, gt=0)  # of the group's samples, relative to the others; or 1
@@ -65,8 +65,8 @@ class StreamConfig(Section):
 class SplitConfig(Section):
     """How a source's rows are shared out: by shares, or by a column that says it."""
 
-    validation: float = Field(0.0, ge=0, lt=1)
-    test: float = Field(0.0, ge=0, lt=1)
+    validation: float = Field(0.0, ge=0, lt=1)  # share of the rows
+    test: float = Field(0.0, ge=0, lt=1)  # share of the rows
     by: str | None = None  # rows with equal values of this column stay together
     column: str | None = None  # holds "train", "validation" ("valid", "val", "dev") or "test"
     # what the column says in rows that belong to no split; else they are refused
@@ -105,7 +105,7 @@ class DataConfig(Section):
     batch_size: int = Field(64, ge=1)  # samples of an optimisation step, over all ranks
     tokens: int | None = Field(None, ge=1)  # a step's token budget; then batch_size is a bound
     group_by_length: int | None = Field(None, ge=2)  # among so many batches, like lengths together
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0)  # processes that read and tokenize; 0: the training's
     prefetch: int = Field(4, ge=1)  # batches read ahead by each worker
     max_skipped: float = Field(0.05, ge=0, le=1)  # share of unreadable records that stops a run
     fit_samples: int = Field(50_000, ge=1)  # rows a learned vocabulary sees
@@ -126,13 +126,13 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerConfig(Section):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(5e-4, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)  # the highest, after the warmup
     weight_decay: float = Field(0.05, ge=0)  # of matrices; biases and norms have none
     final_weight_decay: float | None = Field(None, ge=0)  # reached by a cosine at the last step
-    betas: tuple[Decay, Decay] = (0.9, 0.98)
-    epsilon: float = Field(1e-8, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    betas: tuple[Decay, Decay] = (0.9, 0.98)  # of AdamW's averages of gradients and squares
+    epsilon: float = Field(1e-8, gt=0)  # of AdamW
+    warmup_steps: int = Field(0, ge=0)  # over which the rate rises from 0
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"  # after the warmup
     final_share: float = Field(0.0, ge=0, le=1)  # of the learning rate, at the last step
     clip: float | None = Field(1.0, gt=0)  # norm of the gradient
 
@@ -148,24 +148,24 @@ def _known_device(device: str) -> str:
 class TrainerConfig(Section):
     """How long, on what, and what is written down on the way."""
 
-    max_steps: int | None = Field(None, ge=0)
+    max_steps: int | None = Field(None, ge=0)  # optimisation steps
     epochs: float | None = Field(None, gt=0)  # of the largest source, instead of max_steps
     accumulate: int = Field(1, ge=1)  # micro-batches of a step
     objectives: Literal["all", "one"] = "all"  # one: drawn for each step, by weight
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the passes
     device: Annotated[str, AfterValidator(_known_device)] = "auto"  # "cuda", "cuda:1", "mps" ...
     strategy: Literal["ddp", "fsdp"] = "ddp"  # with several processes: copies, or shards
     compile: bool = False  # torch.compile of every transformer block
     gradient_checkpointing: bool | Literal["alternate", "selective"] = False  # see `Transformer`
     ema: float | None = Field(None, gt=0, lt=1)  # decay of an average of the weights
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(10, ge=1)  # steps, to metrics.jsonl and the trackers
     ledger_every: int | None = Field(None, ge=1)  # measure what the parts of such steps cost
-    evaluate_every: int | None = Field(None, ge=1)
+    evaluate_every: int | None = Field(None, ge=1)  # steps; null: at the end alone
     evaluate_untrained: bool = True  # measure the model before its first step, for comparison
-    checkpoint_every: int | None = Field(None, ge=1)
+    checkpoint_every: int | None = Field(None, ge=1)  # steps
     checkpoint_minutes: float | None = Field(15.0, gt=0)  # since the last one; or null
     changed_data: bool = False  # go on with --resume though a source has other data than before
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)  # the newest so many
 
     @model_validator(mode="after")
     def _shardable(self) -> Self:
@@ -185,7 +185,7 @@ class TrainerConfig(Section):
 class PluginsConfig(Section):
     """Which plugins a run must not use."""
 
-    block: list[str] = []
+    block: list[str] = []  # names of plugins
 
 
 class Config(Section):

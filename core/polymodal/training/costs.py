@@ -21,6 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from polymodal.config.shape import Config
 from polymodal.ground.errors import ConfigError
+from polymodal.interfaces.objective import Comparison
 from polymodal.model.model import PretrainingModel
 from polymodal.nn.transformer import Transformer
 from polymodal.packed.batch import Batch
@@ -161,11 +162,16 @@ def estimate(model: PretrainingModel, config: Config, expected: Mapping[str, Exp
     for part in model.modules():
         if isinstance(part, Transformer) and not part.gradient_checkpointing:
             part.gradient_checkpointing = config.trainer.gradient_checkpointing
-    parts, flops, most = config.trainer.accumulate, 0.0, 0
+    flops, most = 0.0, 0
+    # Micro-batches are alike, and one is enough unless samples are compared across them.
+    parts = config.trainer.accumulate
+    compared = any(isinstance(model.objective(n), Comparison) for n in model.objectives)
+    measured = parts if compared else 1
     try:
         for names, share, batch_size in _steps(model, config):
             samples = _samples(config, batch_size, expected)
-            batches = [_batch(model, mode, expected, ceil(samples / parts)) for _ in range(parts)]
+            size = ceil(samples / parts)
+            batches = [_batch(model, mode, expected, size) for _ in range(measured)]
             tally = _step(model, config, batches, names)
             flops += share * tally.flops * samples / sum(batch.samples for batch in batches)
             most = max(most, tally.peak)
