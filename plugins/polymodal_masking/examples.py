@@ -35,6 +35,7 @@ def examples() -> list[Example]:
             "masking.cross_view", "objective",
             {**views, "ratio": 0.5, "symmetric": True, "decoder_positions": "rotary"},
         ),
+        Example("masking.detection", "objective", {"stream": "words"}),
         Example("masking.simmim", "objective", {"stream": "patches", "shape": "block"}),
         Example("masking.simmim", "objective", {"stream": "clips", "given": ["words"], **given}),
         Example("masking.regions", "objective", {"stream": "patches", "head": "own"}),

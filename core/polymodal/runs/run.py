@@ -38,7 +38,8 @@ def _read_values(path: Path) -> dict[str, Any]:
     try:
         values = load_yaml(path)
     except (ConfigError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {foreign(error)}") from error
+        why = " ".join(str(error).split()).removeprefix(f"{path}: ")
+        raise DataError(f"{path} is damaged: {why}") from error
     if not isinstance(values, dict) or not isinstance(values.get("streams"), dict):
         raise DataError(f"{path} is damaged: it holds no config of a run")
     return with_environment(values)

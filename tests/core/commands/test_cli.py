@@ -74,7 +74,7 @@ def test_train_evaluate_and_embed_from_the_command_line(folder, polymodal):
         (["train", "run.yaml", "trainer.max_stps=3"], "command line: trainer.max_stps: unknown"),
         (["describe", "masking.tokns"], "Did you mean 'masking.tokens'?"),
         (["evaluate", "nowhere"], "nowhere"),
-        (["train", "run.yaml", "--out", "/proc/nowhere"], "/proc/nowhere can't be created"),
+        (["train", "run.yaml", "--out", "/proc/nowhere"], "/proc/nowhere can't be written to"),
         (
             ["train", "run.yaml", "trainer.device=gpu"],
             "no kind of device is called 'gpu'. Known: auto, cpu, cuda",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal import DataError, Tokenizer, UnreadableError, View
+from polymodal import DataError, Reader, Tokenizer, UnreadableError, View
 from polymodal.data.dealing import Hand
 from polymodal.data.loader import PackedDataset, in_order, token_counts
 from polymodal.data.reading import StreamReading
@@ -265,6 +265,16 @@ def test_a_value_that_can_not_be_shrunk_is_skipped(shrinking, monkeypatch):
     assert batch.streams["signal"].layout.tokens == 0
 
 
+class Reads(Reader):
+    """A reader that is a function."""
+
+    def __init__(self, read):
+        self.read = read
+
+    def __call__(self, value):
+        return self.read(value)
+
+
 def test_whatever_a_reader_raises_is_a_fault_of_the_record(parts):
     reading, source = parts
 
@@ -274,7 +284,7 @@ def test_whatever_a_reader_raises_is_a_fault_of_the_record(parts):
         return np.asarray(value, dtype=np.float32)
 
     lengths = [len(row["signal"]) if i != 3 else 0 for i, row in enumerate(rows_of(source))]
-    batch, refs = first_batch(StreamReading("signal", reading.tokenizer, read), source)
+    batch, refs = first_batch(StreamReading("signal", reading.tokenizer, Reads(read)), source)
     found = {each.index: each for each in batch.skipped}
     assert set(found) == {3} | {i for i, n in enumerate(lengths) if n == lengths[5]}
     assert found[5].reason == "KeyError: 'no such chunk'"
@@ -327,7 +337,9 @@ def test_too_few_file_handles_are_no_fault_of_a_record(parts, workers):
     def read(value):
         raise OSError(24, "Too many open files")
 
-    dataset = PackedDataset([source], {"signal": StreamReading("signal", reading.tokenizer, read)})
+    dataset = PackedDataset(
+        [source], {"signal": StreamReading("signal", reading.tokenizer, Reads(read))}
+    )
     with pytest.raises(DataError, match=r"too many open files: raise the limit \(ulimit") as caught:
         list(load_batches(dataset, list(in_order([20], 20)), workers=workers))
     assert "\n" not in str(caught.value)
@@ -339,7 +351,9 @@ def test_a_worker_that_dies_is_one_line(parts):
     def read(value):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    dataset = PackedDataset([source], {"signal": StreamReading("signal", reading.tokenizer, read)})
+    dataset = PackedDataset(
+        [source], {"signal": StreamReading("signal", reading.tokenizer, Reads(read))}
+    )
     with pytest.raises((DataError, RuntimeError)) as caught:
         list(load_batches(dataset, list(in_order([20], 20)), workers=1))
     # torch may raise it from a signal handler, anywhere: `Training.run` asks as well.

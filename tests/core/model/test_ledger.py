@@ -40,9 +40,10 @@ def make():
     torch.manual_seed(0)
     infonce = find("contrastive.infonce", "objective").load()
     tokens = find("masking.tokens", "objective").load()
+    half = find("hiding.tokens", "hiding").load()(0.5)
     objectives = {
         "align": infonce(info, streams=list(STREAMS), dim=8),
-        "words": tokens(info, stream="words", ratio=0.5),
+        "words": tokens(info, stream="words", hide=half),
         "count": Counting(),
     }
     return PretrainingModel(

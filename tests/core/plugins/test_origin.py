@@ -23,14 +23,14 @@ def test_yaml_that_means_too_much_is_refused_before_it_is_made(tmp_path, read, t
 
 def test_a_foreign_runs_config_has_the_same_limits(tmp_path):
     (tmp_path / "config.yaml").write_text(LAUGHS)
-    with pytest.raises(ConfigError, match="aliases"):
+    with pytest.raises(DataError, match="aliases"):
         read_run_values(tmp_path)
     for content in (b"", b"- 1\n"):
         (tmp_path / "config.yaml").write_bytes(content)
         with pytest.raises(DataError, match="no config of a run"):
             read_run_values(tmp_path)
     (tmp_path / "config.yaml").write_bytes(b"a: \xff\n")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_run_values(tmp_path)
 
 
