@@ -1,7 +1,7 @@
 """Damaged inputs of every reader, source and run folder end in one line, never in a traceback.
 
-Inputs come from what plugins give for the conformance kit, so that a new reader is fuzzed the day it
-is added. POLYMODAL_FUZZ=20000 runs so many; POLYMODAL_FUZZ_SEED=7 runs the one that failed alone.
+Inputs come from what plugins give for the conformance kit, so that a new reader is fuzzed the day
+it is added. POLYMODAL_FUZZ=20000 runs so many; POLYMODAL_FUZZ_SEED=7 runs the one that failed alone.
 """
 
 import gc
@@ -86,8 +86,10 @@ def junk(rng: np.random.Generator):
     for _ in range(200):
         nested = [nested]
     found = [
-        None, True, "", "\ud800", "a\x00b", "x" * 100_000, "/" + "y/" * 5000, "/tmp", b"", b"\x00" * 9,
-        0, -1, 2**31, 2**63, 2**64, -(2**200), 10**400, 0.5, -1.5, float("nan"), float("inf"), -1e308, 1e308,
+        None, True, "", "\ud800", "a\x00b", "x" * 100_000, "/" + "y/" * 5000, "/tmp", b"",
+        b"\x00" * 9,
+        0, -1, 2**31, 2**63, 2**64, -(2**200), 10**400, 0.5, -1.5,
+        float("nan"), float("inf"), -1e308, 1e308,
         [], [[]], {}, {"": None}, {1: 2}, nested, {"a": nested}, [None, 1, "a"], [[1, 2], [3]],
         object(), int, 1j, {1, 2}, range(5), np.float64("nan"), np.datetime64("NaT"),
         np.zeros(0), np.zeros((0, 3)), np.zeros((3, 0), np.uint8), np.full((5, 5), np.inf),
