@@ -126,16 +126,13 @@ def evaluate(
     """Run a run's evaluations on its saved model."""
     from polymodal.commands.tables import score_table
     from polymodal.ground.device import choose_device
-    from polymodal.interfaces.evaluation import Score
     from polymodal.model.probing import run_evaluations
     from polymodal.runs.directory import RunDirectory
     from polymodal.runs.run import load, score_rows
 
     loaded = load(run, device=str(choose_device(device)))
     scores, failed = run_evaluations(loaded.builder.evaluations(), loaded.probe())
-    before = RunDirectory(run).read_json("untrained.json")
-    untrained = before and {n: [Score(**s) for s in each] for n, each in before.items()}
-    rows = score_rows(scores, untrained)
+    rows = score_rows(scores, RunDirectory(run).untrained())
     RunDirectory(run).write_json("evaluation.json", {"scores": rows, "failed": failed})
     if as_json:
         _print_json({"run": str(run), "scores": rows, "failed": failed})

@@ -22,6 +22,7 @@ from polymodal.config.shape import Config
 from polymodal.ground.durable import beside, write_text
 from polymodal.ground.errors import DataError, foreign
 from polymodal.ground.locking import Lock
+from polymodal.interfaces.evaluation import Score
 
 
 class RunDirectory:
@@ -110,7 +111,12 @@ class RunDirectory:
 
     def cut(self, name: str, step: int) -> None:
         """Drop lines of a JSONL file written after a step: the run goes on from there."""
-        kept = [line for line in self.lines(name) if line.get("step", 0) <= step]
+
+        def written_before(line: Mapping[str, Any]) -> bool:
+            at = line.get("step", 0)  # of a damaged line, anything
+            return isinstance(at, int | float) and at <= step
+
+        kept = [line for line in self.lines(name) if written_before(line)]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         if (self.path / name).exists():
             write_text(self.path / name, text)
@@ -127,6 +133,39 @@ class RunDirectory:
         """
         path = self.path / name
         return read_json(path) if path.exists() else None
+
+    def data(self) -> dict[str, dict[str, Any]]:
+        """Return what was recorded of each source when the run began, nothing without a run.
+
+        Raises:
+            DataError: the record is damaged.
+        """
+        found = self.read_json("data.json") if self.holds_run else None
+        if found is None:
+            return {}
+        try:
+            return {n: {"rows": r["rows"], **r} for n, r in found["sources"].items()}
+        except (TypeError, KeyError, AttributeError) as error:
+            raise self._damaged("data.json", error) from error
+
+    def untrained(self) -> dict[str, list[Score]] | None:
+        """Return the scores before the first step, None where they were not measured.
+
+        Raises:
+            DataError: the record is damaged.
+        """
+        found = self.read_json("untrained.json")
+        if found is None:
+            return None
+        try:
+            return {name: [Score(**score) for score in each] for name, each in found.items()}
+        except (TypeError, AttributeError) as error:
+            raise self._damaged("untrained.json", error) from error
+
+    def _damaged(self, name: str, error: Exception) -> DataError:
+        return DataError(
+            f"{self.path / name} is damaged: {foreign(error)}; remove it to go on without"
+        )
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from polymodal.ground.distributed import rank
-from polymodal.ground.errors import DataError, foreign
 from polymodal.interfaces.evaluation import Score
 from polymodal.model.probing import run_evaluations
 from polymodal.runs.run import score_rows
@@ -37,7 +36,7 @@ def untrained_scores(training: Underway) -> dict[str, list[Score]] | None:
     """Return the scores of the model before its first step, measured once a run."""
     if not training.evaluations or not training.config.trainer.evaluate_untrained:
         return None
-    found = training.directory.read_json("untrained.json")
+    found = training.directory.untrained()
     if found is None:
         if training.step:
             return None
@@ -45,16 +44,11 @@ def untrained_scores(training: Underway) -> dict[str, list[Score]] | None:
         scores, failed = run_evaluations(training.evaluations, training.probe())
         for name, reason in failed.items():
             training.warn(f"evaluate.{name} has no score: {reason}")
-        found = {n: [vars(s) for s in each] for n, each in scores.items()}
         if rank() == 0:
-            training.directory.write_json("untrained.json", found)
-    try:
-        return {name: [Score(**score) for score in each] for name, each in found.items()}
-    except (TypeError, AttributeError) as error:
-        raise DataError(
-            f"{training.directory.path / 'untrained.json'} is damaged: {foreign(error)}; remove "
-            "it to go on without"
-        ) from error
+            written = {n: [vars(s) for s in each] for n, each in scores.items()}
+            training.directory.write_json("untrained.json", written)
+        return dict(scores)
+    return found
 
 
 def write_scores(

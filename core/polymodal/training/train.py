@@ -119,8 +119,7 @@ class Training:
         self.warnings: list[str] = []  # what was said beside progress
         self.failed: dict[str, str] = {}  # why evaluations have no scores, the last time
         data = records(self.sources)
-        known = self.directory.read_json("data.json") if self.directory.holds_run else None
-        self.changed = changes(known["sources"], data) if known else []
+        self.changed = changes(self.directory.data(), data)
         if not config.trainer.changed_data:
             require_same_data(self.changed)
         barrier()  # every rank has looked at the directory before the first writes to it
