@@ -22,6 +22,7 @@ from polymodal import (
     Tokens,
     TokenSpec,
 )
+from polymodal_hiding import RandomTokens
 from polymodal_masking import MaskedTokens
 
 MASK, WIDTH, LONGEST = 10, 64, 12  # ids 0 to 9 are the digits
@@ -79,7 +80,8 @@ def sequences(count: int, generator: torch.Generator) -> Batch:
 def main(steps: int = 200) -> None:
     torch.manual_seed(0)
     encoder = YourEncoder(YourNetwork())
-    objective = MaskedTokens({"digits": StreamInfo(SPEC, WIDTH)}, stream="digits", ratio=0.25)
+    info = {"digits": StreamInfo(SPEC, WIDTH)}
+    objective = MaskedTokens(info, stream="digits", hide=RandomTokens(0.25))
     model = PretrainingModel(
         {"digits": "yours"}, {"yours": encoder}, {"digits": SPEC}, objectives={"fill": objective}
     )

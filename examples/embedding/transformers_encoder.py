@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from polymodal import Batch, PretrainingModel, StreamInfo
 from polymodal_demo.digits import Digits
+from polymodal_hiding import RandomTokens
 from polymodal_masking import MaskedTokens
 from polymodal_text.transformers_encoder import TransformersEncoder
 from polymodal_text.wordpiece import WordPiece
@@ -28,7 +29,8 @@ def main(steps: int = 40) -> None:
     tokenizer.fit(texts)
     encoder = TransformersEncoder(tokenizer.spec, model="distilbert", config=SMALL)
     info = {"text": StreamInfo(tokenizer.spec, encoder.width, encoder.causal)}
-    words = MaskedTokens(info, stream="text", ratio=0.3)  # its head is tied to the model's table
+    hide = RandomTokens(0.3)
+    words = MaskedTokens(info, stream="text", hide=hide)  # its head is tied to the model's table
     model = PretrainingModel(
         {"text": "text"}, {"text": encoder}, {"text": tokenizer.spec}, objectives={"words": words}
     )

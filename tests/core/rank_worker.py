@@ -140,13 +140,14 @@ def objectives(info, kind):
     infonce = find("contrastive.infonce", "objective").load()
     siglip = find("contrastive.siglip", "objective").load()
     tokens = find("masking.tokens", "objective").load()
+    hiding = find("hiding.tokens", "hiding").load()
     mae = find("masking.mae", "objective").load()
     following = find("generation.next_token", "objective").load()
     found = {
         "align": infonce(info, streams=["patches", "words"], dim=16),
         "tiled": infonce(info, streams=["patches", "words"], dim=16, tile=2),
         "pairs": siglip(info, streams=["patches", "words"], dim=16),
-        "words": tokens(info, stream="words", ratio=0.4),
+        "words": tokens(info, stream="words", hide=hiding(0.4)),
         "rebuild": mae(info, stream="patches"),
         "next": following(info, stream="causal_words"),
         "virtual": VirtualAdversary(),

@@ -4,7 +4,7 @@ Constructors and `needs` are where impossible combinations show; all of them are
 before any data is read.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeVar, cast
@@ -14,7 +14,7 @@ from polymodal.config.shape import Config, Slot
 from polymodal.data.dealing import Hand
 from polymodal.data.reading import StreamReading
 from polymodal.data.splits import SplitSource
-from polymodal.ground.errors import DataError, nearest
+from polymodal.ground.errors import nearest
 from polymodal.interfaces.component import Need, StreamInfo
 from polymodal.interfaces.encoder import Encoder, Fusion
 from polymodal.interfaces.evaluation import Evaluation
@@ -26,9 +26,9 @@ from polymodal.model.freezing import freeze
 from polymodal.model.model import PretrainingModel, stream_info
 from polymodal.packed.spec import TokenSpec
 from polymodal.plugins.discovery import Plugins, installed
-from polymodal.plugins.options import check_options
 from polymodal.plugins.origin import Origin
 from polymodal.runs.constructing import Constructor
+from polymodal.runs.fields import field_problems, placed
 from polymodal.runs.initializing import initialize
 
 Part = TypeVar("Part")
@@ -278,7 +278,7 @@ class Builder:
                 if used not in config.modules:
                     hint = nearest(used, config.modules)
                     text = f"no module is called {used!r} under 'modules'.{hint}"
-                    self._made.problems.append((_place(where, slot, used), text))
+                    self._made.problems.append((placed(where, slot, used), text))
             key = "data.batch_size" if slot.batch_size is None else f"{where}.batch_size"
             if not objective.separable and (slot.batch_size or config.data.batch_size) == 1:
                 text = (
@@ -332,44 +332,9 @@ class Builder:
         Raises:
             ConfigError: every such field; sources that can't be read.
         """
-        config = self.config
-        fields: dict[str, Sequence[str] | None] = {}
-        for name, source in self.sources.items():
-            where = f"data.sources.{name}"
-            fields[name] = None
-            if source.source.columns_from_data and not read:
-                continue
-            try:
-                mistakes = source.mistakes()
-                self._made.problems += [(f"{where}.{path}", text) for path, text in mistakes]
-                fields[name] = None if mistakes else source.fields()
-            except DataError as error:
-                self._note(where, error)
-
-        def refuse(name: str, sources: Iterable[str]) -> str | None:
-            found = [fields[source] for source in sources]
-            known = {field for columns in found for field in columns or ()}
-            if None in found or name in known:
-                return None
-            which = "the source has no" if len(found) == 1 else "no source has a"
-            return f"{which} field {name!r}.{nearest(name, known)}"
-
-        for name, stream in config.streams.items():
-            where = f"streams.{name}.field" if stream.field else f"streams.{name}"
-            if fields and (text := refuse(stream.field or name, fields)):
-                self._made.problems.append((where, text))
-        for name, objective in self._objectives.items():
-            for field in objective.fields():
-                if text := refuse(field, fields):
-                    place = _place(f"objectives.{name}", config.objectives[name], field)
-                    self._made.problems.append((place, text))
-        for where, (kind, slot) in config.slots().items():
-            component = self.plugins.find(slot.use, kind)
-            named: list[str] = []
-            check_options(component, slot.options, {"source": named.append})
-            in_these = partial(refuse, sources=named or list(fields))
-            found = check_options(component, slot.options, {"field": in_these})
-            self._made.problems += [(f"{where}.{option}", text) for option, text in found]
+        self._made.problems += field_problems(
+            self.config, self.sources, self._objectives, self.plugins, read=read
+        )
         self._raise()
 
     def model(self) -> PretrainingModel:
@@ -412,7 +377,7 @@ class Builder:
             try:
                 need.check(self._info, stream)
             except ValueError as error:
-                self._note(_place(where, slot, stream), error, before=f"{slot.use}: ")
+                self._note(placed(where, slot, stream), error, before=f"{slot.use}: ")
 
     def evaluations(self) -> dict[str, Evaluation]:
         """Build the evaluations.
@@ -450,13 +415,3 @@ def groups_of(model: PretrainingModel, config: Config) -> dict[str, dict[str, Ha
 def fields_of(model: PretrainingModel) -> tuple[str, ...]:
     """Return the fields of the sample that objectives read."""
     return tuple(sorted({f for name in model.objectives for f in model.objective(name).fields()}))
-
-
-def _place(where: str, slot: Slot, word: str) -> str:
-    """Return the path of the option that says a word, or of the component."""
-    for option, value in slot.options.items():
-        if value == word:
-            return f"{where}.{option}"
-        if isinstance(value, list) and word in value:
-            return f"{where}.{option}.{value.index(word)}"
-    return where

@@ -1,4 +1,4 @@
-from polymodal.commands.tables import component_table, score_table
+from polymodal.commands.tables import score_table
 from polymodal.ground.progress import ProgressReport
 
 
@@ -6,14 +6,8 @@ def test_what_users_name_is_printed_as_it_is(capsys):
     row = {"evaluation": "[red]probe[/red]", "metric": "[/]at :key:", "higher_is_better": True,
            "value": 1.0, "untrained": None, "chance": None, "samples": 3}  # fmt: skip
     score_table([row])
-    component_table(
-        {"name": "a.b", "kind": "source", "docstring": "fields[x] [/b]", "summary": "", "options": [
-            {"name": "a", "type": "list[str]", "required": False, "default": "[/x]", "summary": ""}
-        ]}
-    )  # fmt: skip
     report = ProgressReport(3)
     report.say("the field [image] [/no]")
     found = capsys.readouterr()
     assert "[red]probe[/red]" in found.out and "[/]at :key:" in found.out
-    assert "fields[x] [/b]" in found.out and "list[str]" in found.out and "[/x]" in found.out
     assert "the field [image] [/no]" in found.err

@@ -24,8 +24,10 @@ def test_a_run_of_the_old_spelling_loads_and_gives_the_vectors_it_gave():
     run = polymodal.load(WITNESS)
     told = json.loads((WITNESS / "embedded.json").read_text())
     images = (np.arange(3 * 8 * 8 * 3).reshape(3, 8, 8, 3) * 37 % 256).astype(np.uint8)
-    for stream, values in (("text", ["a red seven", "two in blue", ""]), ("image", list(images))):
-        np.testing.assert_allclose(run.embed(stream, values), told[stream], atol=1e-6, rtol=0)
+    # An empty text, the third then, has no vector any more.
+    for stream, values in (("text", ["a red seven", "two in blue"]), ("image", list(images))):
+        then = told[stream][: len(values)]
+        np.testing.assert_allclose(run.embed(stream, values), then, atol=1e-6, rtol=0)
 
 
 def test_every_weight_of_an_old_objective_finds_its_new_place():

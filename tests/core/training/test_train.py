@@ -255,7 +255,7 @@ def test_a_stream_whose_field_no_source_has_is_refused_before_anything_is_writte
 
 def test_impossible_combinations_are_refused_together(sensor_config, plugins, tmp_path):
     sensor_config["objectives"] = {
-        "mlm": {"use": "masking.tokens", "stream": "signal"},
+        "mlm": {"use": "masking.detection", "stream": "signal"},
         "next": {"use": "generation.next_patch", "stream": "signal"},
     }
     with pytest.raises(ConfigError) as caught:
