@@ -32,7 +32,7 @@ STREAMS = ("patches", "words", "causal_words")
 SAMPLES = 8
 
 
-class VirtualAdversary(Phased):
+class VirtualAdversary(Objective):
     """Vectors that stay where they are under the worst small change of the embeddings."""
 
     def needs(self):
