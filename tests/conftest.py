@@ -28,3 +28,5 @@ def warm():
     ):  # fmt: skip
         assert process.stdout.readline() == "ready\n"
         yield f"{folder}/python"
+        # Not by the end of its pipe alone: a test's data workers, forked since, may hold that open.
+        process.kill()
